@@ -1,0 +1,138 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.transforms import RandomResizedCrop
+
+from vsr import rng
+from vsr.data import augment
+from vsr.data.augment import Box, crop_box, flip, random_resized_crop, resize_centre_crop, resized_crop
+
+HALF, LAST = 2**31, 2**32 - 1
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def drawn(index: int) -> Tensor:
+    return rng.words(rng.Stream.RESIZED_CROP, 0, torch.tensor([index]), 0, augment.ATTEMPTS)[0]
+
+
+def test_each_word_decides_its_own_part_of_the_box() -> None:
+    # area 0.08, ratio 1: a side of sqrt(800) = 28.3
+    assert crop_box(100, 100, torch.tensor([[0, HALF, 0, LAST]])) == Box(0, 72, 28, 28)
+    assert crop_box(100, 100, torch.tensor([[0, HALF, LAST, 0]])) == Box(72, 0, 28, 28)
+    wide, tall = (crop_box(100, 100, torch.tensor([[0, ratio, 0, 0]])) for ratio in (LAST, 0))
+    assert (wide.height, wide.width) == (24, 33)
+    assert (tall.height, tall.width) == (33, 24)
+
+
+def test_the_first_box_that_fits_is_taken() -> None:
+    too_tall, fits = [LAST, 0, 0, 0], [0, HALF, 0, 0]
+    assert crop_box(100, 100, torch.tensor([too_tall, too_tall, fits, [HALF, HALF, 0, 0]])) == Box(0, 0, 28, 28)
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 1000), (1000, 10), (7, 700), (240, 1000)])
+def test_the_box_of_last_resort_is_torchvisions(height: int, width: int) -> None:
+    never = torch.tensor([[LAST, LAST if height > width else 0, 0, 0]] * augment.ATTEMPTS)
+    if min(height, width) <= 10:  # too narrow for any box at all, so torchvision's needs no luck
+        expected = RandomResizedCrop.get_params(torch.zeros(3, height, width), [0.08, 1.0], [3 / 4, 4 / 3])
+        assert crop_box(height, width, never) == tuple(expected)
+    box = crop_box(height, width, never)
+    assert box.height / box.width == pytest.approx(4 / 3 if height > width else 3 / 4, abs=0.1)
+
+
+def test_a_frame_of_allowed_shape_is_taken_whole_as_last_resort() -> None:
+    assert crop_box(100, 110, torch.tensor([[LAST, 0, 0, 0]])) == Box(0, 0, 100, 110)
+
+
+def test_boxes_are_spread_as_stated() -> None:
+    boxes = [crop_box(240, 240, drawn(index)) for index in range(2000)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        frame = torch.zeros(3, 240, 240)
+        theirs = [Box(*RandomResizedCrop.get_params(frame, [0.08, 1.0], [3 / 4, 4 / 3])) for _ in range(2000)]
+    shares, their_shares = (torch.tensor([b.height * b.width / 240**2 for b in many]) for many in (boxes, theirs))
+    ratios = torch.tensor([b.width / b.height for b in boxes]).log()
+    for side in ("top", "left", "height", "width"):
+        mean, their_mean = (sum(getattr(b, side) for b in many) / 2000 for many in (boxes, theirs))
+        assert mean == pytest.approx(their_mean, abs=5)
+    assert all(b.top >= 0 and b.left >= 0 for b in boxes)
+    assert all(b.top + b.height <= 240 and b.left + b.width <= 240 for b in boxes)
+    assert 0.07 < shares.min() < 0.1
+    assert 0.95 < shares.max() <= 1
+    assert shares.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist() == pytest.approx(
+        their_shares.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist(), abs=0.04
+    )
+    assert ratios.mean() == pytest.approx(0, abs=0.01)
+    assert ratios.abs().max() == pytest.approx(0.288, abs=0.02)  # log(4 / 3), then rounded to pixels
+
+
+def test_the_crop_is_bilinear_without_antialiasing() -> None:
+    video, box = noise(3, 4, 50, 60), Box(5, 7, 40, 44)
+    cut = video[..., 5:45, 7:51].float()
+    expected = interpolate(cut, size=(16, 16), mode="bilinear", align_corners=False, antialias=False)
+    crop = resized_crop(video, box, 16)
+    assert crop.shape == (3, 4, 16, 16)
+    assert crop.dtype == torch.uint8
+    assert (crop.float() - expected).abs().max() <= 1
+    smooth = interpolate(cut, size=(16, 16), mode="bilinear", align_corners=False, antialias=True)
+    assert (crop.float() - smooth).abs().max() > 20
+
+
+def test_a_crop_of_the_same_size_keeps_the_pixels_in_place() -> None:
+    video = noise(3, 2, 50, 60)
+    assert torch.equal(resized_crop(video, Box(3, 9, 32, 32), 32), video[..., 3:35, 9:41])
+
+
+def test_all_frames_are_cropped_alike_and_another_clip_otherwise() -> None:
+    still = noise(3, 1, 48, 64).expand(3, 5, 48, 64)
+    first, again, other = (random_resized_crop(still, 24, drawn(index)) for index in (1, 1, 2))
+    assert torch.equal(first, first[:, :1].expand_as(first))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_random_resized_crop_is_the_drawn_box() -> None:
+    video = noise(3, 2, 48, 64)
+    expected = resized_crop(video, crop_box(48, 64, drawn(5)), 24)
+    assert torch.equal(random_resized_crop(video, 24, drawn(5)), expected)
+
+
+def test_flip_mirrors_left_and_right_in_every_frame() -> None:
+    video = noise(3, 2, 4, 5)
+    mirrored = flip(video)
+    for x in range(5):
+        assert torch.equal(mirrored[..., x], video[..., 4 - x])
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 80), (80, 32), (32, 32), (33, 47), (20, 24), (241, 321)])
+def test_the_centre_crop_has_the_short_side_and_the_middle(height: int, width: int) -> None:
+    video = noise(3, 2, height, width)
+    crop = resize_centre_crop(video, 32)
+    assert crop.shape == (3, 2, 32, 32)
+    assert crop.dtype == torch.uint8
+    if min(height, width) == 32:
+        top, left = round((height - 32) / 2), round((width - 32) / 2)
+        assert torch.equal(crop, video[..., top : top + 32, left : left + 32])
+
+
+def test_the_decoders_memory_layout_gives_the_same_pixels() -> None:
+    video = noise(4, 50, 60, 3).permute(3, 0, 1, 2)  # (T, H, W, C) in memory
+    for result, plain in zip(
+        (resize_centre_crop(video, 24), resized_crop(video, Box(1, 2, 40, 30), 24)),
+        (
+            resize_centre_crop(video.contiguous(), 24),
+            resized_crop(video.contiguous(), Box(1, 2, 40, 30), 24),
+        ),
+        strict=True,
+    ):
+        assert (result.int() - plain.int()).abs().max() <= 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_within_rounding() -> None:
+    video = noise(3, 4, 50, 60)
+    for function in (lambda v: resize_centre_crop(v, 24), lambda v: resized_crop(v, Box(1, 2, 40, 30), 24)):
+        assert (function(video.cuda()).cpu().int() - function(video).int()).abs().max() <= 1

@@ -1,0 +1,120 @@
+"""Promise 1, through real trainers: which clips are trained on, in which order, over layouts and resumptions."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+import vsr
+from vsr.data.synthetic import SyntheticVideos
+from vsr.errors import InputError
+from vsr.recipe import Recipe, load_recipe
+
+RECIPE = Recipe("r", num_objects=3, speed=(1.0, 2.0), num_videos=20, epoch_size=20)
+
+
+class Recorder(LightningModule):
+    """Trains nothing; writes down what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        means = batch["video"].float().mean((1, 2, 3, 4))
+        self.seen += zip(batch["index"].tolist(), batch["epoch"].tolist(), means.tolist(), strict=True)
+        return self.weight.sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(folder, steps, most=8, ckpt=None, **options):
+    data = SyntheticVideos(RECIPE, num_frames=2, size=8, global_batch_size=8, max_batch_per_device=most, **options)
+    module = Recorder()
+    trainer = Trainer(
+        max_steps=steps, default_root_dir=folder, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, accelerator="cpu", enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt)
+    return trainer, module.seen
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_same_clips_in_the_same_order(tmp_path):
+    _, whole = fit(tmp_path, 6)
+    assert len(whole) == 48
+    assert [e for _, e, _ in whole] == [0] * 20 + [1] * 20 + [2] * 8
+    assert sorted(i for i, _, _ in whole[:20]) == list(range(20))
+
+    _, accumulated = fit(tmp_path, 6, most=2)
+    assert accumulated == whole
+
+    first, before = fit(tmp_path, 3)  # in the middle of the second trainer epoch (2 steps each)
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    _, after = fit(tmp_path, 6, ckpt=tmp_path / "half.ckpt")
+    assert before + after == whole
+
+    index, epoch, mean = whole[30]
+    shown = vsr.render_clips(RECIPE, index=[index], epoch=epoch, num_frames=2, size=8)
+    assert shown.float().mean().item() == pytest.approx(mean)
+
+
+@pytest.mark.slow
+def test_two_processes_share_every_step(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(
+        f"""
+import sys, json, warnings
+warnings.filterwarnings("ignore")
+sys.path.insert(0, {str(__import__("pathlib").Path(__file__).parent)!r})
+from test_synthetic import RECIPE, Recorder, SyntheticVideos, Trainer
+module = Recorder()
+data = SyntheticVideos(RECIPE, num_frames=2, size=8, global_batch_size=8, max_batch_per_device=2)
+trainer = Trainer(max_steps=4, logger=False, enable_progress_bar=False, enable_model_summary=False,
+    enable_checkpointing=False, use_distributed_sampler=False, accelerator="cpu", devices=2, strategy="ddp",
+    default_root_dir={str(tmp_path)!r})
+trainer.fit(module, datamodule=data)
+json.dump(module.seen, open({str(tmp_path)!r} + f"/rank{{trainer.global_rank}}.json", "w"))
+"""
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    import json
+
+    ranks = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in range(2)]
+    _, alone = fit(tmp_path, 4)
+    for step in range(4):
+        both = [tuple(x) for rank in ranks for x in rank[step * 4 : step * 4 + 4]]
+        assert sorted(both) == sorted(alone[step * 8 : step * 8 + 8])
+
+
+def test_batches_follow_the_contract():
+    data = SyntheticVideos(replace(RECIPE, num_videos=None), num_frames=2, size=16, global_batch_size=4)
+    addresses = next(iter(data.train_dataloader()))
+    assert [t.tolist() for t in addresses] == [[0, 1, 2, 3], [0, 0, 0, 0]]
+    batch = data.on_after_batch_transfer(addresses, 0)
+    assert batch["video"].shape == (4, 3, 2, 16, 16)
+    assert batch["video"].dtype == torch.uint8
+
+
+def test_max_textures_only_lowers():
+    recipe = load_recipe("acc_textures")
+    assert SyntheticVideos(recipe, max_textures=7).recipe.texture_pool == 7
+    assert SyntheticVideos(recipe, max_textures=10**7).recipe.texture_pool == 300_000
+    assert SyntheticVideos(load_recipe("acc_shapes"), max_textures=7).recipe == load_recipe("acc_shapes")
+
+
+def test_what_cannot_train_is_refused_before_it_starts():
+    with pytest.raises(InputError, match=r"global_batch_size 21 is more than the 20 videos of an epoch: use 20"):
+        SyntheticVideos(RECIPE, global_batch_size=21)
+    with pytest.raises(InputError, match=r"spans 136 frames"):
+        SyntheticVideos(RECIPE, stride=9, global_batch_size=4)
+    with pytest.raises(InputError, match=r"give texture_folder"):
+        SyntheticVideos(load_recipe("acc_images"))
+    with pytest.raises(InputError, match=r"max_batch_per_device 0"):
+        SyntheticVideos(RECIPE, global_batch_size=4, max_batch_per_device=0)

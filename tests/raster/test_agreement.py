@@ -1,0 +1,132 @@
+"""Two renderers, one meaning: fused equals reference on every progression dataset."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vsr import geometry
+from vsr.geometry import Outlines
+from vsr.latents import latents
+from vsr.raster import Scene, fused, reference
+from vsr.recipe import PROGRESSION, Recipe, load_recipe
+from vsr.render import render_clips
+from vsr.textures.bank import TextureBank
+
+ALLOWED = 1e-5  # of the pixels
+
+
+def random_bank(recipe: Recipe) -> TextureBank:
+    """A bank whose pool is noise: the hardest texture to agree on, and quick to make."""
+    bank = TextureBank(replace(recipe, fill="statistical", texture_folder=None))
+    generator = torch.Generator().manual_seed(0)
+    bank.generate = lambda texture: torch.randint(  # type: ignore[method-assign]
+        0, 256, (len(texture), 3, recipe.texture_size, recipe.texture_size), dtype=torch.uint8, generator=generator
+    )
+    bank.fill()
+    return bank
+
+
+def differing(recipe: Recipe, **options) -> float:
+    bank = None if recipe.fill == "color" else random_bank(recipe)
+    one, other = (render_clips(recipe, renderer=renderer, bank=bank, **options) for renderer in ("fused", "reference"))
+    return (one != other).any(dim=1).float().mean().item()
+
+
+@pytest.mark.parametrize("name", PROGRESSION)
+def test_fused_equals_reference(name):
+    recipe = replace(load_recipe(name), texture_pool=64)
+    assert differing(recipe, index=[0, 1], num_frames=3, stride=40, size=96, crop=False) <= ALLOWED
+    assert differing(recipe, index=[5], epoch=2, num_frames=2, size=97) <= ALLOWED  # not a whole number of tiles
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["acc_shapes", "acc_textures"])
+def test_fused_equals_reference_at_full_size(name):
+    recipe = replace(load_recipe(name), texture_pool=64)
+    assert differing(recipe, index=[2], num_frames=8, stride=12, size=224) <= ALLOWED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_objects": 1},
+        {"num_objects": 2000, "shapes": "mixed"},
+        {"radius": (0.01, 0.02), "shapes": "mixed"},  # smaller than a tile, some smaller than a pixel
+        {"radius": (3.0, 4.0), "shapes": "mixed"},  # larger than the frame
+        {"scaling": (-0.02, 0.0), "shapes": "mixed"},  # through zero and mirrored
+        {"shear": (-0.05, 0.05), "shapes": "mixed"},  # through a singular matrix
+    ],
+)
+def test_fused_equals_reference_on_odd_scenes(changes):
+    recipe = Recipe("odd", **({"speed": (1.2, 3.0)} | changes))
+    assert differing(recipe, index=[0], num_frames=4, stride=25, size=64, crop=False) <= ALLOWED
+
+
+def test_top_object_agrees():
+    recipe = load_recipe("acc_shapes")
+    scene = scene_of(recipe, 64)
+    top = torch.empty(1, 2, 64, 64, dtype=torch.int32)
+    fused.visible(scene, top)
+    for frame in range(2):
+        assert (top[0, frame] == reference.visible(scene, 0, frame, 64, 64)).float().mean() >= 1 - ALLOWED
+
+
+def scene_of(recipe: Recipe, size: int) -> Scene:
+    drawn = latents(recipe, 0, torch.tensor([0]))
+    box = torch.tensor([[0, 0, recipe.size, recipe.size]], dtype=torch.float64)
+    camera = geometry.output_from_frame(box, size)[:, None, None]
+    matrices = geometry.compose(camera, geometry.frame_from_unit(drawn, torch.tensor([[0, 60]])))
+    return Scene(matrices, geometry.outlines(drawn), drawn.color, drawn.texture, drawn.radius, None)
+
+
+def one_object(matrix: list[list[float]], circle: bool = True, **fields) -> Scene:
+    """A scene of one unit circle, or of the unit square around the origin, under one matrix."""
+    square = torch.tensor([[1.0, 0, 1], [0, 1, 1], [-1, 0, 1], [0, -1, 1]], dtype=torch.float64)
+    scene = Scene(
+        output_from_unit=torch.tensor(matrix, dtype=torch.float64)[None, None, None],
+        outlines=Outlines(torch.tensor([[circle]]), square[None, None]),
+        color=torch.tensor([[[10, 20, 30]]], dtype=torch.uint8),
+        texture=torch.tensor([[0]]),
+        texels=torch.tensor([[1.0]], dtype=torch.float64),
+        textures=None,
+    )
+    return scene._replace(**fields)
+
+
+@pytest.mark.parametrize("draw", [fused.draw, reference.draw])
+class TestPixels:
+    """What the conventions say, pixel by pixel."""
+
+    def test_a_square_covers_the_pixels_whose_centres_it_holds(self, draw):
+        out = torch.full((1, 3, 1, 8, 8), 255, dtype=torch.uint8)
+        draw(one_object([[2, 0, 4], [0, 1, 4]], circle=False), out)  # x in 2..6, y in 3..5
+        expected = torch.zeros(8, 8, dtype=torch.uint8)
+        expected[3:5, 2:6] = 1
+        assert torch.equal(out[0, :, 0], expected * torch.tensor([10, 20, 30], dtype=torch.uint8)[:, None, None])
+
+    def test_a_circle_is_round(self, draw):
+        out = torch.empty(1, 3, 1, 40, 40, dtype=torch.uint8)
+        draw(one_object([[15, 0, 20], [0, 15, 20]]), out)
+        y, x = torch.meshgrid(torch.arange(40) + 0.5, torch.arange(40) + 0.5, indexing="ij")
+        assert torch.equal(out[0, 0, 0] == 10, (x - 20) ** 2 + (y - 20) ** 2 <= 15**2)
+
+    def test_a_texture_starts_at_its_corner_and_follows_the_object(self, draw):
+        texture = torch.arange(16, dtype=torch.uint8).reshape(4, 4)[None, :, :, None].expand(1, 4, 4, 3).contiguous()
+        scene = one_object(
+            [[2, 0, 4], [0, 2, 4]], False, texels=torch.tensor([[2.0]], dtype=torch.float64), textures=texture
+        )
+        out = torch.empty(1, 3, 1, 8, 8, dtype=torch.uint8)
+        draw(scene, out)
+        assert torch.equal(out[0, 0, 0, 2:6, 2:6], texture[0, :, :, 0])
+        quarter_turn = scene._replace(
+            output_from_unit=torch.tensor([[[[[0.0, -2, 4], [2, 0, 4]]]]], dtype=torch.float64)
+        )
+        draw(quarter_turn, out)
+        assert torch.equal(out[0, 0, 0, 2:6, 2:6], texture[0, :, :, 0].rot90(-1))
+
+    @pytest.mark.parametrize("matrix", [[[0, 0, 4], [0, 0, 4]], [[1, 1, 4], [1, 1, 4]], [[1e-12, 0, 4], [0, 1e-12, 4]]])
+    def test_an_object_without_area_is_not_drawn(self, draw, matrix):
+        out = torch.full((1, 3, 1, 8, 8), 255, dtype=torch.uint8)
+        draw(one_object(matrix), out)
+        assert (out == 0).all()

@@ -1,0 +1,266 @@
+"""What users type, through the same ``main`` that they call."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vsr.cli import main
+from vsr.recipe import dataset_names
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+TINY = [
+    "--config", "configs/scale/laptop.yaml", "--trainer.max_steps", "2", "--trainer.enable_progress_bar", "false",
+    "--trainer.enable_model_summary", "false", "--data.size", "16", "--data.num_frames", "4",
+    "--data.global_batch_size", "4", "--max_textures", "2", "--trainer.log_every_n_steps", "1",
+]  # fmt: skip
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    import gc
+
+    monkeypatch.chdir(tmp_path)
+    yield
+    gc.collect()  # runs in one process would keep about 100 MB each until the next collection
+
+
+@pytest.fixture
+def textures(tmp_path):
+    for i in range(3):
+        (tmp_path / "textures").mkdir(exist_ok=True)
+        Image.effect_noise((32, 32), 80).convert("RGB").save(tmp_path / "textures" / f"{i}.png")
+    return tmp_path / "textures"
+
+
+def write_clip(path, seed, frames=20):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shade = np.random.default_rng(seed).integers(0, 256, (frames, 24, 32, 3), dtype=np.uint8)
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        for frame in shade:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Twelve little videos of two classes, with lists in all four layouts."""
+    lists, videos = tmp_path / "lists", tmp_path / "videos"
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 Jump\n2 Run\n")
+    names = [f"{c}/v_{c}_{i}.avi" for c in ("Jump", "Run") for i in range(6)]
+    for seed, name in enumerate(names):
+        write_clip(videos / name, seed)
+        subset = "train" if seed % 6 < 4 else "test"
+        write_clip(tmp_path / "folders" / subset / name, seed)
+        with (lists / f"{subset}list01.txt").open("a") as file:
+            file.write(f"{name} {seed // 6 + 1}\n" if subset == "train" else f"{name}\n")
+        with (lists / f"{name.split('/')[0]}_test_split1.txt").open("a") as file:
+            file.write(f"{name.split('/')[1]} {1 if subset == 'train' else 2} \n")
+        for csv in [subset] if subset == "train" else ["val", "test"]:
+            with (lists / f"{csv}.csv").open("a") as file:
+                file.write(f"{name} {seed // 6}\n")
+    return tmp_path
+
+
+def data_options(clips, config):
+    if config == "folders":
+        return ["--data.videos", str(clips / "folders")]
+    return ["--data.videos", str(clips / "videos"), "--data.lists", str(clips / "lists")]
+
+
+def run(*words, expect=0):
+    """Run a command in this process; return its last line on stderr after a failure."""
+    if expect == 0:
+        main([str(w) for w in words])
+        return
+    with pytest.raises(SystemExit) as stopped:
+        main([str(w) for w in words])
+    assert stopped.value.code == expect
+
+
+@pytest.mark.parametrize("name", dataset_names())
+def test_every_dataset_trains(name, textures):
+    folder = ["--data.recipe.texture_folder", textures] if name in ("acc_stylegan", "acc_images") else []
+    run("fit", "--config", f"configs/pretrain/{name}.yaml", *TINY, *folder)
+    made = Path("runs/pretrain") / name / "default"
+    assert {p.name for p in made.iterdir()} >= {
+        "config.yaml",
+        "checkpoints",
+        "metrics.csv",
+        "pictures",
+        "provenance.json",
+        "done",
+    }
+    checkpoint = torch.load(made / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 2
+    assert checkpoint["provenance"]["recipe"]["name"] == name
+    header = (made / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"loss", "lr", "clips_per_s", "step"} <= set(header)
+    picture = np.asarray(Image.open(next((made / "pictures").glob("*.png"))))
+    assert picture.std() > 10
+
+
+def test_pretrained_weights_are_fine_tuned_and_tested(clips, capsys):
+    run("fit", "--config", "configs/pretrain/acc_shapes.yaml", *TINY)
+    weights = "runs/pretrain/acc_shapes/default/checkpoints/last.ckpt"
+    for config in ("ucf101", "hmdb51", "kinetics400", "folders"):
+        place = [*data_options(clips, config), "--data.num_workers", "0", "--data.stride", "2"]
+        stage = ["--config", f"configs/finetune/{config}.yaml", *TINY, *place]
+        run("fit", *stage, "--model.checkpoint", weights)
+        tuned = f"runs/finetune/{config}/default/checkpoints/last.ckpt"
+        run("test", *stage, "--model.checkpoint", tuned)
+        results = json.loads(Path(f"runs/test/{config}/default/results.json").read_text())
+        assert results["videos"] == 4
+        assert results["metrics"]["test_acc1"] in (0, 0.25, 0.5, 0.75, 1)
+        assert results["metrics"]["test_acc5"] == 1  # two classes
+        run("validate", *stage, "--model.checkpoint", tuned)
+        assert Path(f"runs/validate/{config}/default/results.json").is_file()
+    run("test", *stage, "--model.checkpoint", weights, expect=2)
+    assert "vsr: error:" in capsys.readouterr().err
+
+
+def test_every_config_parses():
+    """Those with no data here are printed, not run; the group files and overlays are part of the others."""
+    parts = {"trainer", "scale"}
+    found = [p for p in CONFIGS.rglob("*.yaml") if p.parent.name not in parts]
+    assert len(found) >= 12
+    for path in found:
+        with pytest.raises(SystemExit) as stopped:
+            main(["fit", "--config", str(path), "--data.videos", "x", "--print_config"] if "finetune" in path.parts else
+                 ["fit", "--config", str(path), "--print_config"])  # fmt: skip
+        assert stopped.value.code == 0
+    assert all(len(p.read_text().splitlines()) <= 15 for p in (CONFIGS / "pretrain").glob("*.yaml"))
+
+
+def test_the_paper_setting_is_the_default(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", "configs/pretrain/acc_textures.yaml", "--print_config"])
+    import yaml
+
+    config = yaml.safe_load(capsys.readouterr().out)
+    model, data = config["model"]["init_args"], config["data"]["init_args"]
+    assert config["trainer"]["max_epochs"] == 3200
+    assert (model["size"], model["patch_size"], model["mask_ratio"]) == ("base", 16, 0.75)
+    assert (data["num_frames"], data["stride"], data["size"], data["global_batch_size"]) == (16, 4, 224, 256)
+    assert data["recipe"]["texture_pool"] == 300_000
+
+
+def test_a_finished_run_is_resumed_not_overwritten(capsys):
+    stage = ["fit", "--config", "configs/pretrain/moving_circles.yaml", *TINY]
+    run(*stage)
+    run(*stage, expect=2)
+    assert (
+        "already holds a run: go on with it by --ckpt_path last, or name this one with --run" in capsys.readouterr().err
+    )
+    run(*stage, "--trainer.max_steps", "3", "--ckpt_path", "last")
+    last = Path("runs/pretrain/moving_circles/default/checkpoints/last.ckpt")
+    assert torch.load(last, weights_only=True)["global_step"] == 3
+    run(*stage, "--run", "other")
+    assert Path("runs/pretrain/moving_circles/other/done").is_file()
+
+
+def test_render_writes_every_kind_of_file():
+    for name in ("a.mp4", "a.gif", "a.png"):
+        run("render", "acc_shapes", "--index", "2", "--size", "32", "--out", name)
+        assert Path(name).stat().st_size > 500
+    with av.open("a.mp4") as video:
+        assert sum(1 for _ in video.decode(video=0)) == 146
+    run("render", "acc_shapes", "--index", "2", "--clip", "--epoch", "1", "--size", "32", "--out", "clip.png")
+    assert Image.open("clip.png").size[0] > 8 * 32
+    assert not [p for p in Path().iterdir() if p.name.startswith(".")]
+
+
+def test_rendered_clip_is_what_training_sees():
+    import vsr
+
+    run("render", "acc_shapes", "--index", "7", "--clip", "--epoch", "3", "--size", "64", "--out", "c.gif")
+    shown = Image.open("c.gif")
+    clip = vsr.render_clips(vsr.load_recipe("acc_shapes"), index=[7], epoch=3, size=64)[0]
+    for t in (0, 15):
+        shown.seek(t)
+        off = np.abs(np.asarray(shown.convert("RGB"), np.int16) - clip[:, t].permute(1, 2, 0).numpy())
+        assert off.mean() < 12  # a gif has 256 colours
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("fti", "no verb 'fti'; did you mean 'fit'?"),
+        ("render acc_shape", "no dataset 'acc_shape'; did you mean 'acc_shapes'?"),
+        ("render acc_textures --index 9537", "index 9537 is outside 'acc_textures', which has videos 0 .. 9536"),
+        ("render acc_shapes --index x", "Got value: x"),
+        ("render acc_shapes --idx 3", "--idx 3; did you mean 'index'?"),
+        ("render acc_shapes --out a.avi", "can't write a.avi: give --out a file ending in .mp4, .gif or .png"),
+        ("render acc_shapes --out /proc/none/a.png", "can't write /proc/none/a.png"),
+        ("render acc_images", "give texture_folder"),
+        ("render acc_images --texture_folder nowhere", "no texture folder nowhere"),
+        ("fit --config configs/pretrain/acc_shape.yaml", "did you mean 'configs/pretrain/acc_shapes.yaml'?"),
+        ("fit --config configs/pretrain/acc_shapes.yaml --data.recipe.sped [1,2]", "did you mean 'speed'?"),
+        ("fit --config configs/pretrain/acc_shapes.yaml --data.recipe.speed [2,1]", "is reversed: write [1.0, 2.0]"),
+        (
+            "fit --config configs/pretrain/acc_shapes.yaml --data.recipe.num_objects 0",
+            "num_objects 0 leaves the frame empty",
+        ),
+        ("fit --config configs/pretrain/acc_shapes.yaml --data.size 100", "100"),
+        ("fit --config configs/pretrain/acc_shapes.yaml --data.num_frames 15", "15"),
+        ("fit --config configs/pretrain/acc_shapes.yaml --data.num_frames 32", "spans 125 frames"),
+        ("fit --config configs/pretrain/acc_shapes.yaml --model.mask_ratio 1", "mask_ratio"),
+        ("fit --config configs/pretrain/acc_shapes.yaml --model.size huuge", "huuge"),
+        ("fit --config configs/pretrain/acc_shapes.yaml --trainer.max_step 3", "did you mean 'max_steps'?"),
+        ("fit --config configs/finetune/ucf101.yaml --data.videos nowhere", "nowhere"),
+        ("fit --config configs/finetune/ucf101.yaml --data.vidoes x", "did you mean 'videos'?"),
+        ("fit --config configs/pretrain/acc_images.yaml", "give texture_folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_2(words, message, capsys):
+    run(*words.split(), expect=2)
+    err = [line for line in capsys.readouterr().err.splitlines() if "vsr: error:" in line]
+    assert len(err) == 1
+    assert message in err[0]
+    assert not Path("runs").exists()
+
+
+def test_checkpoints_that_do_not_fit_are_refused(clips, capsys):
+    run("fit", "--config", "configs/pretrain/static_circles.yaml", *TINY)
+    weights = "runs/pretrain/static_circles/default/checkpoints/last.ckpt"
+    stage = [
+        "fit",
+        "--config",
+        "configs/finetune/folders.yaml",
+        *TINY,
+        *data_options(clips, "folders"),
+        "--data.num_workers",
+        "0",
+    ]
+    for words, message in [
+        (["--model.checkpoint", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["--model.checkpoint", weights, "--model.size", "small"], "width 192"),
+        (["--model.checkpoint", str(clips / "lists" / "classInd.txt")], "classInd.txt"),
+    ]:
+        run(*stage, *words, expect=2)
+        assert message in capsys.readouterr().err
+        assert not Path("runs/finetune/folders/default/checkpoints").exists()
+
+
+def test_help_is_quick_and_names_every_verb():
+    best = min(_timed([sys.executable, "-m", "vsr", "--help"]) for _ in range(2))
+    assert best[0] < 3
+    for verb in ("fit", "validate", "test", "render"):
+        assert f"\n  {verb} " in best[1]
+
+
+def _timed(command):
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return time.perf_counter() - start, done.stdout

@@ -1,0 +1,111 @@
+import math
+
+import pytest
+import torch
+from kornia.geometry.conversions import angle_to_rotation_matrix, rad2deg
+
+from vsr import geometry
+from vsr.latents import latents
+from vsr.recipe import Recipe, load_recipe
+
+
+def test_motion_is_that_of_an_accelerated_point():
+    recipe = load_recipe("acc_shapes")
+    scene = latents(recipe, 0, torch.arange(2))
+    time = torch.tensor([[0, 10, 99], [5, 50, 60]])
+    place = geometry.frame_from_unit(scene, time)[..., 2]
+    assert torch.equal(place[0, 0], scene.center[0])
+    t = time[:, :, None].double()
+    way = scene.speed[:, None] * t + 0.5 * scene.acceleration[:, None] * t**2
+    heading = torch.stack((scene.direction.cos(), scene.direction.sin()), -1)[:, None]
+    torch.testing.assert_close(place, scene.center[:, None] + way[..., None] * heading)
+
+
+def test_matrix_is_rotation_times_scale_times_shear():
+    """R from Kornia, whose angles are degrees and, y being down, of the other sense."""
+    scene = latents(load_recipe("acc_shapes"), 3, torch.tensor([7]))
+    t = 42.0
+    turn = angle_to_rotation_matrix(rad2deg(-scene.rotation[0] * t))
+    scale = torch.diag_embed(1 + scene.scaling[0] * t)
+    kx, ky = (scene.shear[0] * t).unbind(-1)
+    shear = torch.stack((torch.stack((torch.ones_like(kx), kx), -1), torch.stack((ky, torch.ones_like(kx)), -1)), -2)
+    expected = scene.radius[0][:, None, None] * (turn @ scale @ shear)
+    found = geometry.frame_from_unit(scene, torch.tensor([[t]]))[0, 0, :, :, :2]
+    torch.testing.assert_close(found, expected)
+
+
+def test_static_circles_do_not_move():
+    scene = latents(load_recipe("static_circles"), 0, torch.tensor([0]))
+    matrices = geometry.frame_from_unit(scene, torch.tensor([[0, 99]]))
+    assert torch.equal(matrices[:, 0], matrices[:, 1])
+
+
+def test_outlines_hold_their_corners_and_their_middle():
+    scene = latents(Recipe("s", shapes="mixed"), 0, torch.arange(3))
+    edges = geometry.outlines(scene).edges
+    corners = torch.stack((scene.angles.cos(), scene.angles.sin()), -1)
+    side = torch.einsum("bnek,bnck->bnec", edges[..., :2], corners) - edges[..., None, 2]
+    assert side.max() < 1e-12  # every corner is inside or on every edge
+    assert (side.abs() < 1e-12).sum(-1).min() >= 1  # every edge passes through a corner
+    middle = torch.einsum("bnek,bnk->bne", edges[..., :2], corners.mean(-2)) - edges[..., 2]
+    assert middle.max() <= 1e-12
+
+
+def test_camera_shows_its_box():
+    box = torch.tensor([[10.0, 20.0, 100.0, 50.0]], dtype=torch.float64)
+    camera = geometry.output_from_frame(box, 200)[0]
+    corner, opposite = (camera @ torch.tensor([x, y, 1.0], dtype=torch.float64) for x, y in ((10, 20), (110, 70)))
+    assert corner.tolist() == [0, 0]
+    assert opposite.tolist() == [200, 200]
+
+
+def test_composition_applies_the_right_matrix_first():
+    generator = torch.Generator().manual_seed(0)
+    second, first = (torch.randn(2, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    point = torch.tensor([0.3, -2.0, 1.0], dtype=torch.float64)
+    once = torch.cat((first @ point, point[2:]))
+    torch.testing.assert_close(geometry.compose(second, first) @ point, second @ once)
+
+
+def test_multi_scale_crop_draws_every_pair_and_place_inside_the_frame():
+    words = torch.arange(0, 2**32, 2**32 // 1300)
+    sizes, places = torch.meshgrid(words[::100], words, indexing="ij")
+    box = geometry.multi_scale_crop(sizes.flatten(), places.flatten(), 256, 224)
+    pairs = {tuple(wh) for wh in box[:, 2:].tolist()}
+    sides = [256.0, 224.0, 192.0, 168.0]  # 0.66 of 256 is cut to 168
+    assert pairs == {(w, h) for i, w in enumerate(sides) for j, h in enumerate(sides) if abs(i - j) <= 1}
+    assert (box[:, :2] >= 0).all()
+    assert ((box[:, :2] + box[:, 2:]) <= 256).all()
+    in_small = box[(box[:, 2] == 168) & (box[:, 3] == 168)][:, :2]
+    assert {tuple(xy) for xy in in_small.tolist()} == {
+        (22.0 * x, 22.0 * y)
+        for x, y in [
+            (0, 0),
+            (4, 0),
+            (0, 4),
+            (4, 4),
+            (2, 2),
+            (0, 2),
+            (4, 2),
+            (2, 4),
+            (2, 0),
+            (1, 1),
+            (3, 1),
+            (1, 3),
+            (3, 3),
+        ]
+    }
+
+
+@pytest.mark.parametrize(("size", "side"), [(223, 223.0), (226, 226.0), (227, 224.0)])
+def test_a_side_within_three_pixels_of_the_output_becomes_it(size, side):
+    box = geometry.multi_scale_crop(torch.arange(0, 2**32, 2**22), torch.zeros(1024, dtype=torch.int64), 256, size)
+    assert side in box[:, 2].tolist()
+    assert (224.0 in box[:, 2].tolist()) == (side == 224.0)
+
+
+def test_everything_follows_time_smoothly():
+    scene = latents(load_recipe("acc_shapes"), 0, torch.tensor([0]))
+    matrices = geometry.frame_from_unit(scene, torch.arange(150)[None])[0]
+    turned = matrices.diff(dim=0)[..., :2].abs().amax() / scene.radius.max()
+    assert turned < math.pi / 100 * 2 * 2 + 0.03

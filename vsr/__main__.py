@@ -1,0 +1,5 @@
+"""``python -m vsr`` is ``vsr``."""
+
+from vsr.cli import main
+
+main()

@@ -1,0 +1,119 @@
+"""The run folder's own files: provenance.json, results.json, done."""
+
+import json
+import subprocess
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from vsr.data.synthetic import SyntheticVideos
+
+RESULTS_SCHEMA = 1
+
+
+class RunFolder(Callback):
+    """Writes where a run's weights come from, what it measured, and that it is done.
+
+    ``provenance.json`` stands in the folder from the first step and in every checkpoint under ``"provenance"``;
+    ``results.json`` is written by ``validate`` and ``test``; an empty ``done`` when training has ended by itself.
+    """
+
+    def __init__(self) -> None:
+        self._provenance: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the provenance and take away an old ``done``."""
+        self._provenance = provenance(trainer, pl_module)
+        if trainer.is_global_zero:
+            (_folder(trainer) / "done").unlink(missing_ok=True)
+            _write(_folder(trainer) / "provenance.json", self._provenance)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the provenance into the checkpoint."""
+        checkpoint["provenance"] = self._provenance
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that training ended by itself."""
+        if trainer.is_global_zero and not trainer.interrupted:
+            (_folder(trainer) / "done").touch()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the results of ``vsr validate``."""
+        if trainer.state.fn == "validate":
+            self._write_results(trainer, pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the results of ``vsr test``."""
+        self._write_results(trainer, pl_module)
+
+    def _write_results(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            videos = data.num_videos("test" if trainer.state.fn == "test" else "val")
+            results = {"schema": RESULTS_SCHEMA, "metrics": metrics, "videos": videos}
+            _write(_folder(trainer) / "results.json", results | provenance(trainer, pl_module))
+
+
+def provenance(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+    """What a checkpoint or a result was made from, as plain values."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    origin: dict[str, Any] = {
+        "vsr": version("vsr"),
+        "commit": _commit(),
+        "torch": version("torch"),
+        "module": type(pl_module).__name__,
+        "data_seed": data.seed,
+        "global_batch_size": data.global_batch_size,
+    }
+    if isinstance(data, SyntheticVideos):
+        recipe = data.recipe
+        origin |= {"recipe": asdict(recipe), "recipe_hash": recipe.hash, "natural_videos": "none"}
+        origin["natural_images"] = "none"
+        if recipe.fill != "color":
+            origin["textures"] = {"source": recipe.texture_folder or recipe.fill, "count": recipe.texture_pool}
+            if recipe.texture_folder is not None:
+                origin["natural_images"] = (
+                    f"whatever {recipe.texture_folder} holds: {recipe.texture_pool} of its images"
+                )
+    else:
+        origin |= {"dataset": data.name, "classes": data.num_classes}
+        origin["natural_videos"] = f"{data.num_videos('train')} training videos of {data.name}"
+        origin["starts_from"] = _start(getattr(pl_module, "checkpoint", None))
+    return origin
+
+
+def _start(checkpoint: str | None) -> dict[str, Any] | None:
+    """The checkpoint that training started from, with its own provenance."""
+    if checkpoint is None:
+        return None
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    return {"checkpoint": checkpoint, "provenance": content.get("provenance")}
+
+
+@cache
+def _commit() -> str | None:
+    """The commit of the checkout this code runs from, or None for an installed package."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _folder(trainer: Trainer) -> Path:
+    folder = Path(trainer.default_root_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)

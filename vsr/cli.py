@@ -1,0 +1,290 @@
+"""The command line: the only place that sees everything.
+
+``vsr fit|validate|test`` are LightningCLI stages; the other verbs are typed functions. Imports that take seconds stand
+inside the verbs, so that ``vsr --help`` is quick.
+"""
+
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vsr.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import LightningCLI
+
+_STAGES = {
+    "fit": "pre-train VideoMAE, or fine-tune a classifier",
+    "validate": "accuracy of a fine-tuned classifier on the validation videos",
+    "test": "accuracy of a fine-tuned classifier on the test videos",
+}
+_NOT_NEWS = (
+    "LightningCLI's args parameter",  # the words are passed on with the configs' full paths
+    "Experiment logs directory .* exists and is not empty",  # config.yaml and provenance.json are there first
+    "The '.*_dataloader' does not have many workers",  # addresses need none
+    "Trying to infer the `batch_size`",  # all micro-batches have one size
+    ".*isinstance\\(treespec, LeafSpec\\).* is deprecated",  # Lightning's own call
+)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run one command.
+
+    Args:
+        args: the words after ``vsr``; None takes them from the command line.
+
+    Raises:
+        SystemExit: 0 after help, 2 with one line on stderr after bad input.
+    """
+    words = sys.argv[1:] if args is None else list(args)
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(_overview())
+        elif words[0] == "--version":
+            from vsr import __version__
+
+            print(f"vsr {__version__}")
+        elif words[0] in _STAGES:
+            _stage(words)
+        elif words[0] in _VERBS:
+            _verb(words[0], words[1:])
+        else:
+            known = [*_STAGES, *_VERBS]
+            raise InputError(f"no verb {words[0]!r}{nearest(words[0], known)}: vsr has {', '.join(known)}")
+    except Exception as error:
+        own = _input_error(error)
+        if own is None:
+            raise
+        print(f"vsr: error: {own}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _overview() -> str:
+    verbs = {**_STAGES, **{name: (verb.__doc__ or "").splitlines()[0].rstrip(".") for name, verb in _VERBS.items()}}
+    lines = [f"  {name:<10}{what[0].lower() + what[1:]}" for name, what in verbs.items()]
+    return "\n".join(
+        [
+            "usage: vsr <verb> [options]      vsr <verb> --help",
+            "",
+            "Video representations learned without natural videos.",
+            "",
+            *lines,
+            "",
+            "For example:",
+            "  vsr render acc_shapes --out acc_shapes.mp4",
+            "  vsr fit --config configs/pretrain/acc_textures.yaml --config configs/scale/laptop.yaml",
+        ]
+    )
+
+
+# The verbs that are plain functions ----------------------------------------------------------------------------------
+
+
+def render(
+    dataset: str,
+    index: int = 0,
+    seed: int = 0,
+    epoch: int = 0,
+    clip: bool = False,
+    out: Path | None = None,
+    size: int | None = None,
+    texture_folder: Path | None = None,
+    max_textures: int | None = None,
+    renderer: Literal["fused", "reference"] = "fused",
+) -> None:
+    """Show a video of a dataset, or with --clip exactly the clip that training sees.
+
+    Args:
+        dataset: a name such as acc_shapes, or the path of a YAML file with a recipe.
+        index: which video.
+        seed: the data seed.
+        epoch: with --clip: which clip of the video.
+        clip: 16 frames, 4 apart, cropped as in training, instead of the whole video.
+        out: a file ending in .mp4, .gif or .png (a contact sheet). Default: <dataset>-<index>.mp4.
+        size: height and width, px. Default: 256, or 224 for a clip.
+        texture_folder: take the textures from a folder of images; the pool is then at most what is there.
+        max_textures: a smaller texture pool than the recipe's, as the laptop overlay has.
+        renderer: the fast one, or the reference.
+    """
+    from dataclasses import replace
+
+    from vsr.export import write_video
+    from vsr.recipe import load_recipe
+    from vsr.render import render_clips, render_video
+    from vsr.textures.images import ImageFolder
+
+    recipe = load_recipe(dataset)
+    pool = min(recipe.texture_pool, max_textures or recipe.texture_pool)
+    if texture_folder is not None:
+        pool = min(pool, len(ImageFolder(texture_folder)))
+        recipe = replace(recipe, texture_folder=str(texture_folder))
+    recipe = replace(recipe, texture_pool=pool)
+    out = out or Path(f"{recipe.name}-{index}.mp4")
+    if out.suffix not in (".mp4", ".gif", ".png"):
+        raise InputError(f"can't write {out}: give --out a file ending in .mp4, .gif or .png")
+    address = f"{recipe.name}, seed {seed}, index {index}"
+    if clip:
+        frames = render_clips(recipe, seed, [index], epoch, size=size or 224, renderer=renderer)[0].permute(1, 2, 3, 0)
+        write_video(frames.numpy(), out, fps=25 / 4, title=f"{address}, epoch {epoch}: the clip that training sees")
+    else:
+        frames = render_video(recipe, seed, index, size=size or 256, renderer=renderer)
+        write_video(frames.numpy(), out, title=f"{address}: {len(frames)} frames")
+    print(f"{out}: {len(frames)} frames of {frames.shape[1]} x {frames.shape[2]} px")
+
+
+_VERBS: dict[str, Callable[..., None]] = {"render": render}
+
+
+def _verb(name: str, words: list[str]) -> None:
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    function = _VERBS[name]
+    parser = ArgumentParser(prog=f"vsr {name}", exit_on_error=False, allow_abbrev=False)
+    parser.add_function_arguments(function, as_positional=True)
+    flags = [f"--{key}" for key, value in (function.__annotations__).items() if value is bool]
+    words = [f"{word}=true" if word in flags else word for word in words]
+    try:
+        parsed = parser.parse_args(words)
+    except ArgumentError as error:
+        raise _plain(str(error), error, [a.dest for a in parser._actions], f"vsr {name} --help") from error
+    function(**parser.instantiate(parsed).as_dict())
+
+
+# The stages ----------------------------------------------------------------------------------------------------------
+
+
+def _stage(words: list[str]) -> None:
+    for message in _NOT_NEWS:
+        warnings.filterwarnings("ignore", message)
+    advertising = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    advertising.addFilter(lambda record: "litlogger" not in record.getMessage())
+    from lightning.pytorch import LightningDataModule, LightningModule
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+    # configs name these classes without their modules, which works for classes that have been imported
+    from vsr.callbacks import Forecast, Pictures, RunFolder, Throughput  # noqa: F401
+    from vsr.data.clips import ActionClips  # noqa: F401
+    from vsr.data.synthetic import SyntheticVideos  # noqa: F401
+    from vsr.modules import ActionClassifier, VideoMAE  # noqa: F401
+
+    class Parser(LightningArgumentParser):  # type: ignore[misc, unused-ignore]
+        def error(self, message: str, ex: Exception | None = None) -> Any:
+            raise _plain(message, ex, _known_keys(), f"vsr {words[0]} --help") from ex
+
+    class Stages(LightningCLI):
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_argument(
+                "--run", type=str, default="default", help="name of the run folder runs/STAGE/DATASET/RUN"
+            )
+            parser.add_argument(
+                "--max_textures", type=int | None, default=None, help="a smaller texture pool than the recipe's"
+            )
+            parser.link_arguments("max_textures", "data.init_args.max_textures")
+            parser.link_arguments("data.init_args.size", "model.init_args.image_size")
+            for key in ("num_frames", "global_batch_size", "seed"):
+                parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")
+            parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+        @staticmethod
+        def subcommands() -> dict[str, set[str]]:
+            every = LightningCLI.subcommands()
+            return {stage: every[stage] for stage in _STAGES}
+
+        def before_instantiate_classes(self) -> None:
+            _place_run(self, words[0])
+
+    Stages(
+        args=_resolve_configs(words),
+        parser_kwargs={"allow_abbrev": False},  # --trainer.max_step is a slip
+        parser_class=Parser,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        model_class=LightningModule,
+        datamodule_class=LightningDataModule,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        trainer_defaults={"use_distributed_sampler": False, "callbacks": [RunFolder()]},
+        save_config_kwargs={"overwrite": True},
+    )
+
+
+def _resolve_configs(words: list[str]) -> list[str]:
+    """Let ``--config configs/…`` name the configs that come with vsr when there is no such file here."""
+    from vsr.recipe import CONFIGS
+
+    resolved = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, _, value = word.partition("=") if word.startswith("--config=") else ("", "", word)
+        if (before in ("--config", "-c") or option) and not Path(value).is_file():
+            own = CONFIGS / Path(value).relative_to("configs") if value.startswith("configs/") else CONFIGS / value
+            if not own.is_file():
+                known = sorted(f"configs/{p.relative_to(CONFIGS)}" for p in CONFIGS.rglob("*.yaml"))
+                raise InputError(
+                    f"no config file {value}{nearest(value, known)}: give a path, or one of vsr's configs/"
+                )
+            word = f"{option}={own}" if option else str(own)
+        resolved.append(word)
+    return resolved
+
+
+def _place_run(cli: "LightningCLI", stage: str) -> None:
+    """Set the run folder, ``runs/<stage>/<dataset>/<run>``, and the loggers in it.
+
+    Raises:
+        InputError: it already holds a training run that this one would overwrite.
+    """
+    config = cli.config[stage]
+    data, model = config.data.init_args, config.model.class_path.rsplit(".", 1)[-1]
+    name = (
+        {"VideoMAE": "pretrain", "ActionClassifier": "finetune"}.get(model, model.lower()) if stage == "fit" else stage
+    )
+    dataset = data.recipe.name if "recipe" in data else data.name
+    folder = Path(config.trainer.default_root_dir or "runs") / name / dataset / config.run
+    if stage == "fit" and config.ckpt_path is None and (folder / "checkpoints" / "last.ckpt").exists():
+        raise InputError(
+            f"{folder} already holds a run: go on with it by --ckpt_path last, or name this one with --run NAME"
+        )
+    config.trainer.default_root_dir = str(folder)
+    if config.trainer.logger is None:
+        logger = {"save_dir": str(folder), "name": "", "version": ""}
+        config.trainer.logger = [{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": logger}]
+
+
+def _known_keys() -> list[str]:
+    """Every name that may stand in a config, for suggestions."""
+    import inspect
+    from dataclasses import fields
+
+    from lightning import Trainer
+
+    from vsr.data.clips import ActionClips
+    from vsr.data.synthetic import SyntheticVideos
+    from vsr.modules import ActionClassifier, VideoMAE
+    from vsr.recipe import Recipe
+
+    classes = (SyntheticVideos, ActionClips, VideoMAE, ActionClassifier, Trainer)
+    names = {name for c in classes for name in inspect.signature(c).parameters}
+    return sorted(names | {f.name for f in fields(Recipe)} | {"trainer", "model", "data", "config", "run", "ckpt_path"})
+
+
+def _plain(message: str, cause: BaseException | None, known: list[str], help_command: str) -> InputError:
+    """One line from a parser's error: our own if there is one in the chain, else the parser's with the nearest key."""
+    if own := _input_error(cause):
+        return own
+    text = " ".join(message.split())
+    unknown = re.search(
+        r"(?:[Oo]ption|[Kk]ey|arguments?:) '?(?:--)?(?:[\w.]+\.)?(\w+)'?(?: is not expected|[=\s]|$)", text
+    )
+    hint = nearest(unknown[1], known) if unknown and unknown[1] not in known else ""
+    return InputError(f"{text}{hint} (see {help_command})")
+
+
+def _input_error(error: BaseException | None) -> InputError | None:
+    """The error of ours that lies behind one that a library raised in its place."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error

@@ -1,0 +1,25 @@
+"""Videos for training and testing, as LightningDataModules.
+
+Contract. Before ``on_after_batch_transfer`` a synthetic batch is addresses only (a few bytes, so a DataLoader can't
+starve the device), a natural one is decoded uint8 frames. After it every batch is a :class:`Batch`.
+"""
+
+from typing import NotRequired, TypedDict
+
+from torch import Tensor
+
+
+class Batch(TypedDict):
+    """What every module receives, on its device.
+
+    Attributes:
+        video: uint8 (B, C, T, H, W), RGB, 0..255. Normalisation happens in the model, nowhere else.
+        index: int64 (B,), which video of the set.
+        epoch: int64 (B,), which clip of it.
+        label: int64 (B,), the class, where there is one.
+    """
+
+    video: Tensor
+    index: Tensor
+    epoch: Tensor
+    label: NotRequired[Tensor]

@@ -1,0 +1,110 @@
+"""Random crops, flips and test crops of uint8 clips, on the device they are on.
+
+One draw per clip: every frame is cropped and flipped alike. Where a crop lies follows from random words, not
+from a generator's state, so it follows from the clip's address.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from vsr import rng
+
+ATTEMPTS = 10
+"""Random boxes tried for a crop before the largest that has an allowed aspect ratio is taken."""
+
+_AREA, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels, all in px."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def crop_box(height: int, width: int, words: Tensor) -> Box:
+    """Where a random resized crop lies: area uniform in 0.08 .. 1, aspect ratio log-uniform in 3/4 .. 4/3.
+
+    Args:
+        height: of the frames, px.
+        width: of the frames, px.
+        words: int64 (attempts, 4) from ``Stream.RESIZED_CROP``: area, ratio, top, left. The first attempt
+            whose box fits is taken; where none does, the largest central box with a ratio in range.
+
+    Returns:
+        A box within the frame.
+
+    Source: ``torchvision.transforms.RandomResizedCrop.get_params``; Szegedy et al., CVPR 2015.
+    """
+    low, high = (math.log(ratio) for ratio in _RATIO)
+    for attempt in words:
+        area_share, ratio_share = rng.uniform(attempt[:2]).tolist()
+        area = height * width * (_AREA[0] + (_AREA[1] - _AREA[0]) * area_share)
+        ratio = math.exp(low + (high - low) * ratio_share)
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = int(rng.below(attempt[2], height - h + 1)), int(rng.below(attempt[3], width - w + 1))
+            return Box(top, left, h, w)
+    h = min(height, round(width / _RATIO[0]))
+    w = min(width, round(height * _RATIO[1]))
+    return Box((height - h) // 2, (width - w) // 2, h, w)
+
+
+def resized_crop(video: Tensor, box: Box, size: int) -> Tensor:
+    """A box of every frame, resized to a square: bilinear without antialiasing, as VideoMAE does.
+
+    Args:
+        video: uint8 (C, T, H, W).
+        box: within the frame.
+        size: side of the result, px.
+
+    Returns:
+        uint8 (C, T, size, size).
+    """
+    frames = F.resized_crop(video.transpose(0, 1), *box, [size, size], InterpolationMode.BILINEAR, antialias=False)
+    return _uint8(frames).transpose(0, 1)
+
+
+def random_resized_crop(video: Tensor, size: int, words: Tensor) -> Tensor:
+    """A random box of the clip, the same in every frame, resized to a square.
+
+    Args:
+        video: uint8 (C, T, H, W).
+        size: side of the result, px.
+        words: int64 (attempts, 4) from ``Stream.RESIZED_CROP``, best on the CPU; see :func:`crop_box`.
+
+    Returns:
+        uint8 (C, T, size, size).
+    """
+    return resized_crop(video, crop_box(video.shape[-2], video.shape[-1], words), size)
+
+
+def flip(video: Tensor) -> Tensor:
+    """The mirrored clip, left to right: (..., W)."""
+    return video.flip(-1)
+
+
+def resize_centre_crop(video: Tensor, size: int) -> Tensor:
+    """The square in the middle, for validation: short side to ``size`` (bilinear, not antialiased), cropped.
+
+    Args:
+        video: uint8 (C, T, H, W).
+        size: side of the result, px.
+
+    Returns:
+        uint8 (C, T, size, size).
+    """
+    frames = F.resize(video.transpose(0, 1), [size], InterpolationMode.BILINEAR, antialias=False)
+    return _uint8(F.center_crop(frames, [size, size])).transpose(0, 1)
+
+
+def _uint8(frames: Tensor) -> Tensor:
+    assert frames.dtype == torch.uint8, frames.dtype
+    return frames

@@ -1,0 +1,124 @@
+"""Videos to files: mp4, gif, and png contact sheets. A file is whole or not there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from vsr.errors import InputError
+
+Frames = NDArray[np.uint8]
+_INK, _PAPER = (70, 70, 70), (255, 255, 255)
+_GAP = 4  # px between the pictures of a sheet
+
+
+def write_video(frames: Frames, path: str | Path, fps: float = 25, title: str = "") -> None:
+    """Write frames as ``.mp4`` (H.264, yuv420p), ``.gif``, or ``.png`` (a contact sheet of up to 16 frames).
+
+    Args:
+        frames: uint8 (T, H, W, C), RGB.
+        path: where to; its folder is made.
+        fps: frames per second.
+        title: the heading of a contact sheet.
+
+    Raises:
+        InputError: another file ending.
+    """
+    path = Path(path)
+    if path.suffix not in (".mp4", ".gif", ".png"):
+        raise InputError(f"can't write {path}: give a file ending in .mp4, .gif or .png")
+    if path.suffix == ".png":
+        shown = np.linspace(0, len(frames) - 1, min(16, len(frames))).round().astype(int)
+        sheet([frames[shown]], path, title=title, columns=[f"frame {t}" for t in shown])
+        return
+    with _whole(path) as part:
+        if path.suffix == ".gif":
+            first, *rest = (Image.fromarray(frame) for frame in frames)
+            first.save(part, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
+        else:
+            _write_mp4(frames, part, fps)
+
+
+def sheet(
+    rows: list[Frames],
+    path: str | Path,
+    title: str = "",
+    labels: list[str] | None = None,
+    columns: list[str] | None = None,
+) -> None:
+    """Write a contact sheet: one row of frames per video.
+
+    Args:
+        rows: videos of one size, uint8 (T, H, W, C) each. A single video is broken into rows of eight.
+        path: the png file; its folder is made.
+        title: a heading.
+        labels: a name for each row.
+        columns: a name for each frame, written below it; once below all rows where there are several.
+    """
+    captions: list[list[str]] = [[]] * (len(rows) - 1) + [columns or []]
+    if len(rows) == 1 and len(rows[0]) > 8:
+        starts = range(0, len(rows[0]), 8)
+        captions = [(columns or [])[s : s + 8] for s in starts]
+        rows = [rows[0][s : s + 8] for s in starts]
+    height, width = rows[0].shape[1:3]
+    point = max(11, min(height // 12, 16))
+    font = ImageFont.load_default(point)
+    line = int(point * 1.5)
+    left = max((int(font.getlength(label)) for label in labels or []), default=0) + (2 * _GAP if labels else 0)
+    top = line * title.count("\n") + line + _GAP if title else _GAP
+    tops = [top]
+    for caption in captions:
+        tops.append(tops[-1] + height + (line if caption else _GAP))
+    columns_wide = max(len(row) for row in rows)
+    canvas_width = max(
+        left + columns_wide * (width + _GAP) + _GAP, int(max(map(font.getlength, title.split("\n")))) + 2 * _GAP
+    )
+    canvas = Image.new("RGB", (canvas_width, tops[-1] + _GAP), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    draw.multiline_text((_GAP, _GAP), title, fill=_INK, font=font)
+    for r, row in enumerate(rows):
+        y = tops[r]
+        if labels:
+            draw.text((_GAP, y + height / 2), labels[r], fill=_INK, font=font, anchor="lm")
+        for c, frame in enumerate(row):
+            x = left + c * (width + _GAP) + _GAP
+            canvas.paste(Image.fromarray(frame), (x, y))
+        for c, name in enumerate(captions[r]):
+            draw.text((left + c * (width + _GAP) + _GAP, y + height + 1), name, fill=_INK, font=font)
+    with _whole(Path(path)) as part:
+        canvas.save(part)
+
+
+def _write_mp4(frames: Frames, path: Path, fps: float) -> None:
+    height, width = (side - side % 2 for side in frames.shape[1:3])  # yuv420p halves both sides
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": "12"}
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]))
+            container.mux(stream.encode(picture.reformat(format="yuv420p", threads=1)))
+        container.mux(stream.encode())
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its name when the block ends well, and is removed when it doesn't."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix, delete=False) as file:
+            part = Path(file.name)
+    except OSError as error:
+        raise InputError(f"can't write {path} ({error.strerror}): give --out a place that can be written") from error
+    try:
+        yield part
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

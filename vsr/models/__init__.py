@@ -1,0 +1,1 @@
+"""Networks, masks and weights: what is learned, without how."""

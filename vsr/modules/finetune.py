@@ -1,0 +1,197 @@
+"""Fine-tuning: the whole network learns to name the action in a video."""
+
+from collections.abc import Mapping
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from vsr.errors import InputError
+from vsr.models.exchange import load_classifier, load_encoder
+from vsr.models.vit import Classifier, SizeName, size_named
+from vsr.modules.optim import adamw_warmup_cosine, parameter_groups, total_steps
+
+
+class ActionClassifier(L.LightningModule):
+    """A fine-tuned video classifier. Defaults are the paper's (arXiv 2410.24213, table 6).
+
+    What ``checkpoint`` must be depends on the verb: for ``fit`` an encoder to start from, for ``validate``,
+    ``test`` and ``predict`` a whole classifier. A run that resumes (``--ckpt_path``) doesn't read it.
+
+    Logged: ``loss`` and ``lr`` (each step), ``train_loss``, ``val_acc1``, ``val_acc5``, ``test_acc1``,
+        ``test_acc5``
+    and ``test_mean_class_acc`` (mean over the classes that have clips), all shares 0..1; over all ranks.
+
+    Args:
+        num_classes: K.
+        checkpoint: weights to load, strictly; null: train from scratch.
+        size: network; "base" and "large" are the paper's, "tiny" is ours for laptops.
+        image_size: height and width of a frame, px; a multiple of ``patch_size``.
+        num_frames: frames in a clip; a multiple of ``tubelet_size``.
+        patch_size: height and width of a tube, px.
+        tubelet_size: frames of a tube.
+        drop_path: share of the clips for which the last block is left out, growing linearly from 0 (table 6:
+            0.2).
+        head_dropout: share of the features dropped before the head, 0..1 (table 6: 0.0; the release: 0.5).
+        label_smoothing: 0..1 (table 6: 0.1).
+        layer_decay: each layer learns this much slower than the one above (table 6: 0.7).
+        base_lr: peak learning rate for 256 videos, scaled by ``global_batch_size`` (table 6: 1e-3).
+        min_lr: learning rate at the end for 256 videos, scaled likewise (VideoMAE's scripts: 1e-5; not
+            printed).
+        weight_decay: of AdamW, not on biases and norms (table 6: 0.05).
+        betas: of AdamW (table 6: 0.9, 0.95; the release: 0.9, 0.999).
+        warmup: share of all steps in which the rate rises from 0, 0..1 (table 6: 5 of 100 epochs).
+        global_batch_size: videos per optimiser step, all devices and accumulation steps together (table 6:
+            256).
+        seed: of the initial weights (from scratch all, else those of the head), in [0, 2^64).
+
+    Raises:
+        InputError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        checkpoint: str | None = None,
+        size: SizeName = "base",
+        image_size: int = 224,
+        num_frames: int = 16,
+        patch_size: int = 16,
+        tubelet_size: int = 2,
+        drop_path: float = 0.2,
+        head_dropout: float = 0.0,
+        label_smoothing: float = 0.1,
+        layer_decay: float = 0.7,
+        base_lr: float = 1e-3,
+        min_lr: float = 1e-5,
+        weight_decay: float = 0.05,
+        betas: tuple[float, float] = (0.9, 0.95),
+        warmup: float = 0.05,
+        global_batch_size: int = 256,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if num_classes < 2:
+            raise InputError(f"num_classes {num_classes} leaves nothing to tell apart: give 2 or more")
+        self.checkpoint, self.label_smoothing, self.layer_decay = checkpoint, label_smoothing, layer_decay
+        self.base_lr, self.min_lr, self.warmup = base_lr, min_lr, warmup
+        self.weight_decay, self.betas, self.global_batch_size = weight_decay, betas, global_batch_size
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.model = Classifier(
+                size_named(size),
+                num_classes,
+                image_size,
+                num_frames,
+                patch_size,
+                tubelet_size,
+                drop_path=drop_path,
+                head_dropout=head_dropout,
+            )
+        self._fitted = False
+        self.train_loss = MeanMetric()
+        self.val_acc1, self.test_acc1 = (MulticlassAccuracy(num_classes, average="micro") for _ in range(2))
+        self.val_acc5, self.test_acc5 = (
+            MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro") for _ in range(2)
+        )
+        self.test_confusion = MulticlassConfusionMatrix(num_classes)
+        # Buffers are constants: broadcasting them would be waste, and a deadlock where ranks have unequal
+        # batches.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Logits (B, K) of videos (B, C, T, H, W), uint8."""
+        logits: Tensor = self.model(video)
+        return logits
+
+    # Weights are loaded when a loop starts, not in setup(): only then does Trainer.ckpt_path tell whether the
+    # run resumes, in which case Lightning has loaded everything already.
+
+    def on_fit_start(self) -> None:
+        """Start from the encoder in ``checkpoint``, if any, unless the run resumes or goes on."""
+        if self.checkpoint is not None and not self.trainer.ckpt_path and not self._fitted:
+            load_encoder(self.model, self.checkpoint)
+        self._fitted = True
+
+    def on_validation_start(self) -> None:
+        """For ``validate``: load the classifier in ``checkpoint``."""
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._load_classifier("validate")
+
+    def on_test_start(self) -> None:
+        """Load the classifier in ``checkpoint``."""
+        self._load_classifier("test")
+
+    def on_predict_start(self) -> None:
+        """Load the classifier in ``checkpoint``."""
+        self._load_classifier("predict")
+
+    def _load_classifier(self, verb: str) -> None:
+        if self.trainer.ckpt_path or self._fitted:
+            return
+        if self.checkpoint is None:
+            raise InputError(
+                f"vsr {verb} needs --model.init_args.checkpoint with a fine-tuned classifier: give "
+                "runs/…/checkpoints/last.ckpt of a fine-tuning run"
+            )
+        load_classifier(self.model, self.checkpoint)
+
+    def training_step(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy with smoothed labels, in float32 whatever the precision."""
+        logits = self(batch["video"])
+        with torch.autocast(logits.device.type, enabled=False):
+            loss = F.cross_entropy(logits.float(), batch["label"], label_smoothing=self.label_smoothing)
+        self.train_loss.update(loss.detach(), weight=len(logits))
+        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        self.log("train_loss", self.train_loss, on_step=False, on_epoch=True)
+        # As a tensor on the CPU: Lightning would copy a number to the device, which waits for the device.
+        rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
+        self.log("lr", torch.tensor(rate), on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Tensor]) -> None:
+        """Count what is right among the first one and the first five."""
+        logits, label = self(batch["video"]).float(), batch["label"]
+        self.val_acc1.update(logits, label)
+        self.val_acc5.update(logits, label)
+        self.log("val_acc1", self.val_acc1, prog_bar=True, on_step=False, on_epoch=True)
+        self.log("val_acc5", self.val_acc5, on_step=False, on_epoch=True)
+
+    def test_step(self, batch: Mapping[str, Tensor]) -> None:
+        """Count what is right among the first one and the first five, and per class."""
+        logits, label = self(batch["video"]).float(), batch["label"]
+        self.test_acc1.update(logits, label)
+        self.test_acc5.update(logits, label)
+        self.test_confusion.update(logits, label)
+        self.log("test_acc1", self.test_acc1, on_step=False, on_epoch=True)
+        self.log("test_acc5", self.test_acc5, on_step=False, on_epoch=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Mean of the classes' accuracies, over the classes that have clips."""
+        confusion = self.test_confusion.compute().double()  # rows: true classes; of all ranks
+        counts = confusion.sum(dim=1)
+        accuracy = confusion.diagonal() / counts
+        self.log("test_mean_class_acc", accuracy[counts > 0].mean().float())
+        self.test_confusion.reset()
+
+    def predict_step(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``index`` int64 (B,) and ``probability`` float32 (B, K) of each clip."""
+        return {"index": batch["index"], "probability": self(batch["video"]).float().softmax(dim=1)}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with layer decay, warm-up and cosine over the whole run."""
+        return adamw_warmup_cosine(
+            parameter_groups(self.model, self.weight_decay, self.layer_decay),
+            base_lr=self.base_lr,
+            min_lr=self.min_lr,
+            betas=self.betas,
+            global_batch_size=self.global_batch_size,
+            warmup=self.warmup,
+            total_steps=total_steps(self.trainer),
+        )

@@ -1,0 +1,39 @@
+"""From matrices to pixels: two renderers with one meaning.
+
+``reference`` is plain Kornia and says what a frame is; ``fused`` is fast. Both draw a :class:`Scene` into an output.
+They read tensors only: what to draw is decided in ``vsr.render``.
+
+Convention: pixel (i, j) shows the point (j + 0.5, i + 0.5) of the output. It shows the object with the highest number
+whose outline holds that point (objects are painted in order, so the last covers), or black. A textured object shows
+texel (floor(ty), floor(tx)) with (tx, ty) = (unit + 1) * texels, clamped to the texture: its texture's corner.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from vsr.geometry import Outlines
+
+
+class Scene(NamedTuple):
+    """T frames of B videos with N objects each.
+
+    Attributes:
+        output_from_unit: float64 (B, T, N, 2, 3), each object's unit frame -> output, px.
+        outlines: of the objects, the same in all frames.
+        color: uint8 (B, N, 3), shown where there are no textures.
+        texture: int64 (B, N), the object's row in ``textures``; not read where there are none.
+        texels: float64 (B, N), texels per unit of the object's unit frame.
+        textures: uint8 (K, S, S, 3) or None.
+    """
+
+    output_from_unit: Tensor
+    outlines: Outlines
+    color: Tensor
+    texture: Tensor
+    texels: Tensor
+    textures: Tensor | None
+
+
+MIN_AREA = 1e-9
+"""An object whose matrix has a smaller determinant, px^2, has no area and is not drawn."""

@@ -1,0 +1,250 @@
+"""The fast renderer on the CPU: find the top object of each pixel, then shade once.
+
+A frame is cut into tiles. Objects are walked front to back; each joins the list of every tile its outline may touch,
+and one that covers a whole tile closes it: nothing behind it is ever looked at. A tile whose first object closes it is
+filled without testing a pixel. So the cost is the visible depth, not the number of objects.
+
+Memory beyond the output, per thread: 4 bytes x tiles x N for the lists and 150 bytes x N for the objects: 1.3 MB at
+224 px and N = 500. Frames are spread over Numba's threads (``NUMBA_NUM_THREADS``).
+"""
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from torch import Tensor
+
+from vsr.raster import MIN_AREA, Scene
+
+_TILE = 16  # px; a multiple of the SIMD width, so that a row is two AVX instructions per step
+_options: dict[str, Any] = {"cache": True, "error_model": "numpy", "boundscheck": False}
+
+
+def draw(scene: Scene, out: Tensor) -> None:
+    """Draw every frame.
+
+    Args:
+        scene: T frames of B videos, on the CPU.
+        out: uint8 (B, 3, T, H, W), overwritten; any strides.
+    """
+    textured = scene.textures is not None
+    textures = scene.textures.numpy() if scene.textures is not None else np.zeros((1, 1, 1, 3), np.uint8)
+    _draw(
+        *_arrays(scene),
+        scene.color.numpy(),
+        scene.texture.numpy(),
+        scene.texels.numpy(),
+        textures,
+        textured,
+        out.numpy(),
+    )
+
+
+def visible(scene: Scene, out: Tensor) -> None:
+    """The number of the object that each pixel shows, -1 where there is none.
+
+    Args:
+        scene: T frames of B videos, on the CPU.
+        out: int32 (B, T, H, W), overwritten.
+    """
+    _visible(*_arrays(scene), out.numpy())
+
+
+def _arrays(scene: Scene) -> tuple[Any, ...]:
+    circle, edges = scene.outlines
+    return scene.output_from_unit.numpy(), circle.numpy(), edges.numpy()
+
+
+@numba.njit(**_options)
+def _place(matrices, circle, edges, height, width, number, box, tests, inverse):  # type: ignore[no-untyped-def]
+    """List the objects that may touch the frame, front first; return how many.
+
+    For the m-th of them: ``number[m]`` is its number, ``box[m]`` its bounds x0, x1, y0, y1 (px), ``inverse[m]`` its
+    unit-from-output matrix, ``tests[m]`` what a pixel is tested with: a circle's unit-from-output matrix, or the four
+    edges (a, b, c) of a polygon in output pixels, inside where a x + b y + c <= 0.
+    """
+    m = 0
+    for n in range(len(matrices) - 1, -1, -1):
+        a, b, x, c, d, y = matrices[n].flat
+        ex, ey = math.sqrt(a * a + b * b), math.sqrt(c * c + d * d)
+        if x + ex <= 0 or x - ex >= width or y + ey <= 0 or y - ey >= height:
+            continue
+        det = a * d - b * c
+        if not abs(det) > MIN_AREA:
+            continue
+        p, q, r, s = d / det, -b / det, -c / det, a / det
+        u, v = -(p * x + q * y), -(r * x + s * y)
+        inverse[m, 0], inverse[m, 1], inverse[m, 2] = p, q, u
+        inverse[m, 3], inverse[m, 4], inverse[m, 5] = r, s, v
+        if circle[n]:
+            for k in range(6):
+                tests[m, k] = inverse[m, k]
+        else:
+            for e in range(4):
+                nx, ny = edges[n, e, 0], edges[n, e, 1]
+                tests[m, 3 * e] = nx * p + ny * r
+                tests[m, 3 * e + 1] = nx * q + ny * s
+                tests[m, 3 * e + 2] = nx * u + ny * v - edges[n, e, 2]
+        number[m] = n
+        box[m, 0], box[m, 1], box[m, 2], box[m, 3] = x - ex, x + ex, y - ey, y + ey
+        m += 1
+    return m
+
+
+@numba.njit(**_options)
+def _touch(circle, tests, x, y, half):  # type: ignore[no-untyped-def]
+    """Whether an outline covers all (2), maybe some (1) or none (0) of the pixels of a tile.
+
+    The tile's pixel centres span (x, y) +- half, px. An outline is convex, so that its corners decide.
+    """
+    if circle:
+        ux, uy = tests[0] * x + tests[1] * y + tests[2], tests[3] * x + tests[4] * y + tests[5]
+        # the farthest corner, and a bound on the nearest point
+        ax, bx, ay, by = tests[0] * half, tests[1] * half, tests[3] * half, tests[4] * half
+        far = np.float32(0)
+        for sign in (np.float32(-1), np.float32(1)):
+            px, py = ux + ax + sign * bx, uy + ay + sign * by
+            qx, qy = ux - ax + sign * bx, uy - ay + sign * by
+            far = max(far, px * px + py * py, qx * qx + qy * qy)
+        if far <= np.float32(0.9999):
+            return 2
+        reach = np.float32(1.0001) + math.sqrt(max((ax + bx) ** 2 + (ay + by) ** 2, (ax - bx) ** 2 + (ay - by) ** 2))
+        return 0 if ux * ux + uy * uy > reach * reach else 1
+    covers = True
+    for e in range(4):
+        a, b, c = tests[3 * e], tests[3 * e + 1], tests[3 * e + 2]
+        middle, reach = a * x + b * y + c, (abs(a) + abs(b)) * half
+        if middle - reach > np.float32(1e-4):
+            return 0
+        covers = covers and middle + reach <= np.float32(-1e-4)
+    return 2 if covers else 1
+
+
+@numba.njit(**_options)
+def _fill_lists(m, number, circle, box, tests, columns, rows, count, closed, lists):  # type: ignore[no-untyped-def]
+    """Give every tile its objects, front first, up to the one that covers it."""
+    half = np.float32((_TILE - 1) / 2)
+    still_open = columns * rows
+    for k in range(m):
+        is_circle, test = circle[number[k]], tests[k]
+        first, last = max(0, int(box[k, 0]) // _TILE), min(columns - 1, int(box[k, 1]) // _TILE)
+        for row in range(max(0, int(box[k, 2]) // _TILE), min(rows - 1, int(box[k, 3]) // _TILE) + 1):
+            y = np.float32(row * _TILE + _TILE / 2)
+            for column in range(first, last + 1):
+                tile = row * columns + column
+                if closed[tile]:
+                    continue
+                touch = _touch(is_circle, test, np.float32(column * _TILE + _TILE / 2), y, half)
+                if touch:
+                    lists[tile, count[tile]] = k
+                    count[tile] += 1
+                    if touch == 2:
+                        closed[tile] = True
+                        still_open -= 1
+        if still_open == 0:
+            return
+
+
+@numba.njit(**_options)
+def _paint_tile(objects, closed, number, circle, tests, m, x0, y0, top):  # type: ignore[no-untyped-def]
+    """The object each pixel of a tile shows: ``top`` int32 (TILE, TILE), ``m`` where there is none.
+
+    Painted back to front from the object that covers the tile: one branch-free comparison per pixel and object.
+    """
+    last = len(objects) - 1
+    top[:] = m
+    if closed:
+        top[:] = objects[last]
+        last -= 1
+    for j in range(last, -1, -1):
+        k = objects[j]
+        t = tests[k]
+        if circle[number[k]]:
+            for i in range(_TILE):
+                y = np.float32(y0 + i) + np.float32(0.5)
+                ux, uy = t[1] * y + t[2], t[4] * y + t[5]
+                for c in range(_TILE):
+                    x = np.float32(x0 + c) + np.float32(0.5)
+                    px, py = t[0] * x + ux, t[3] * x + uy
+                    top[i, c] = k if px * px + py * py <= np.float32(1) else top[i, c]
+        else:
+            zero = np.float32(0)
+            for i in range(_TILE):
+                y = np.float32(y0 + i) + np.float32(0.5)
+                e0, e1, e2, e3 = t[1] * y + t[2], t[4] * y + t[5], t[7] * y + t[8], t[10] * y + t[11]
+                for c in range(_TILE):
+                    x = np.float32(x0 + c) + np.float32(0.5)
+                    inside = (
+                        (t[0] * x + e0 <= zero)
+                        & (t[3] * x + e1 <= zero)
+                        & (t[6] * x + e2 <= zero)
+                        & (t[9] * x + e3 <= zero)
+                    )
+                    top[i, c] = k if inside else top[i, c]
+
+
+@numba.njit(**_options)
+def _prepare(matrices, circle, edges, height, width):  # type: ignore[no-untyped-def]
+    """The objects of a frame and the list of each tile (see ``_place`` and ``_fill_lists``)."""
+    n = len(matrices)
+    number, box = np.empty(n, np.int32), np.empty((n, 4), np.float64)
+    tests, inverse = np.empty((n, 12), np.float32), np.empty((n, 6), np.float64)
+    m = _place(matrices, circle, edges, height, width, number, box, tests, inverse)
+    columns, rows = -(-width // _TILE), -(-height // _TILE)
+    count, closed = np.zeros(columns * rows, np.int32), np.zeros(columns * rows, np.bool_)
+    lists = np.empty((columns * rows, m), np.int32)
+    _fill_lists(m, number, circle, box, tests, columns, rows, count, closed, lists)
+    return m, number, tests, inverse, columns, rows, count, closed, lists
+
+
+@numba.njit(parallel=True, **_options)
+def _visible(output_from_unit, circle, edges, out):  # type: ignore[no-untyped-def]
+    videos, frames, height, width = out.shape
+    for vf in numba.prange(videos * frames):
+        v, f = vf // frames, vf % frames
+        m, number, tests, _, columns, rows, count, closed, lists = _prepare(
+            output_from_unit[v, f], circle[v], edges[v], height, width
+        )
+        top = np.empty((_TILE, _TILE), np.int32)
+        for tile in range(columns * rows):
+            x0, y0 = tile % columns * _TILE, tile // columns * _TILE
+            _paint_tile(lists[tile, : count[tile]], closed[tile], number, circle[v], tests, m, x0, y0, top)
+            for i in range(min(_TILE, height - y0)):
+                for c in range(min(_TILE, width - x0)):
+                    out[v, f, y0 + i, x0 + c] = number[top[i, c]] if top[i, c] < m else -1
+
+
+@numba.njit(parallel=True, **_options)
+def _draw(output_from_unit, circle, edges, color, texture, texels, textures, textured, out):  # type: ignore[no-untyped-def]
+    videos, _, frames, height, width = out.shape
+    side = textures.shape[1]
+    for vf in numba.prange(videos * frames):
+        v, f = vf // frames, vf % frames
+        m, number, tests, inverse, columns, rows, count, closed, lists = _prepare(
+            output_from_unit[v, f], circle[v], edges[v], height, width
+        )
+        shade = np.zeros((m + 1, 3), np.uint8)  # the last is black: no object
+        texel = np.zeros((m, 6), np.float32)  # texel-from-output
+        for k in range(m):
+            shade[k] = color[v, number[k]]
+            scale = texels[v, number[k]]
+            for e in range(6):
+                texel[k, e] = inverse[k, e] * scale + (scale if e % 3 == 2 else 0.0)
+        top = np.empty((_TILE, _TILE), np.int32)
+        for tile in range(columns * rows):
+            x0, y0 = tile % columns * _TILE, tile // columns * _TILE
+            _paint_tile(lists[tile, : count[tile]], closed[tile], number, circle[v], tests, m, x0, y0, top)
+            for i in range(min(_TILE, height - y0)):
+                for c in range(min(_TILE, width - x0)):
+                    k = top[i, c]
+                    if textured and k < m:
+                        x, y = np.float32(x0 + c) + np.float32(0.5), np.float32(y0 + i) + np.float32(0.5)
+                        tx = int(texel[k, 0] * x + texel[k, 1] * y + texel[k, 2])
+                        ty = int(texel[k, 3] * x + texel[k, 4] * y + texel[k, 5])
+                        shown = textures[texture[v, number[k]], min(max(ty, 0), side - 1), min(max(tx, 0), side - 1)]
+                    else:
+                        shown = shade[k if not textured else m]
+                    out[v, 0, f, y0 + i, x0 + c] = shown[0]
+                    out[v, 1, f, y0 + i, x0 + c] = shown[1]
+                    out[v, 2, f, y0 + i, x0 + c] = shown[2]

@@ -1,0 +1,119 @@
+"""Counter-based draws: Philox 4x32-10 on named streams, the same bits on every device.
+
+A draw is a pure function of its address. The 128-bit counter is ``(element, stream, index, epoch)`` and the 64-bit
+key is the seed, so nothing is ever consumed: a video's 200th object can be drawn without the 199 before it, and
+video 7 alone equals video 7 in any batch. One counter gives one block of four 32-bit words.
+
+What is bit-equal everywhere is integer work (the words, :func:`below`, :func:`permutation`) and :func:`uniform`,
+whose 24-bit values float32 holds exactly. Anything computed from them in floating point is not hashed.
+
+Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; vectors of Random123.
+"""
+
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from vsr.errors import InputError
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+
+class Stream(IntEnum):
+    """What a draw is for. The numbers are part of every address: never change or reuse one.
+
+    Streams below 32 have one block per object; the rest name their element beside them.
+    """
+
+    RADIUS = 1
+    POSITION = 2
+    COLOR = 3
+    SHAPE = 4
+    ANGLE = 5
+    DIRECTION = 6
+    SPEED = 7
+    ACCELERATION = 8
+    ROTATION = 9
+    SCALE = 10
+    SHEAR = 11
+    TEXTURE = 12
+    DURATION = 32  # element 0
+    CLIP = 33  # element 0: first frame, crop size, crop position
+    MASK = 34  # element: four spatial positions
+    ORDER = 35  # element: four videos of a fixed set; index 0
+    FRAMES = 40  # natural clips, element 0: first frame
+    RESIZED_CROP = 41  # natural clips, element: attempt
+    FLIP = 42  # natural clips, element 0
+    TEXTURE_COLOURS = 64  # index: texture; element: colour
+    TEXTURE_SPECTRUM = 65  # index: texture; element 0
+    TEXTURE_WAVELETS = 66  # index: texture; element: channel and band
+    TEXTURE_PIXELS = 67  # index: texture; element: four pixels
+
+
+def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
+    """Philox 4x32-10: four random 32-bit words for each counter.
+
+    Args:
+        counter: int64 (..., 4), each word in [0, 2^32).
+        key: two words in [0, 2^32).
+
+    Returns:
+        int64 (..., 4), each word in [0, 2^32). int64 because torch's uint32 has no ``+`` or ``>>`` on the CPU; the
+        product of two words wraps, and its 64 bits are still the right ones.
+    """
+    c0, c1, c2, c3 = counter.unbind(-1)
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (p1 >> 32 & _MASK) ^ c1 ^ k0, p1 & _MASK, (p0 >> 32 & _MASK) ^ c3 ^ k1, p0 & _MASK
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return torch.stack((c0, c1, c2, c3), dim=-1)
+
+
+def words(stream: Stream, seed: int, index: Tensor, epoch: Tensor | int = 0, elements: int = 1) -> Tensor:
+    """The words of one stream at ``(seed, index, epoch)``.
+
+    Args:
+        stream: what the draw is for.
+        seed: in [0, 2^64).
+        index: int64 (B,), each in [0, 2^32); the words are made on its device.
+        epoch: int64 (B,) or one number for all, in [0, 2^32).
+        elements: blocks per index, N.
+
+    Returns:
+        int64 (B, N, 4), each in [0, 2^32).
+
+    Raises:
+        InputError: ``seed`` is out of range.
+    """
+    if not 0 <= seed < 2**64:
+        raise InputError(f"seed {seed} is outside 0 .. 2^64 - 1: choose another seed")
+    element = torch.arange(elements, device=index.device).expand(len(index), -1)
+    last = torch.as_tensor(epoch, device=index.device).expand(len(index))
+    counter = (
+        element,
+        torch.full_like(element, stream),
+        index[:, None].expand_as(element),
+        last[:, None].expand_as(element),
+    )
+    return philox(torch.stack(counter, dim=-1), (seed & _MASK, seed >> 32))
+
+
+def uniform(word: Tensor) -> Tensor:
+    """Uniform float32 in [0, 1) from the upper 24 bits of each word: exact, never 1."""
+    return (word >> 8).to(torch.float32) * 2.0**-24
+
+
+def below(word: Tensor, n: int | Tensor) -> Tensor:
+    """Uniform int64 in [0, n) from each word; n is one number or one for each, 1 .. 2^31 (bias below n / 2^32)."""
+    return word * n >> 32
+
+
+def permutation(seed: int, epoch: int, n: int) -> Tensor:
+    """The visiting order of a fixed set of ``n`` videos in ``epoch``: int64 (n,) on the CPU, each of 0..n-1 once."""
+    keys = words(Stream.ORDER, seed, torch.zeros(1, dtype=torch.int64), epoch, -(-n // 4)).flatten()[:n]
+    return keys.argsort(stable=True)
