@@ -94,6 +94,7 @@ def render(
     size: int | None = None,
     texture_folder: Path | None = None,
     max_textures: int | None = None,
+    texture_size: int | None = None,
     renderer: Literal["fused", "reference"] = "fused",
 ) -> None:
     """Show a video of a dataset, or with --clip exactly the clip that training sees.
@@ -108,6 +109,7 @@ def render(
         size: height and width, px. Default: 256, or 224 for a clip.
         texture_folder: take the textures from a folder of images; the pool is then at most what is there.
         max_textures: a smaller texture pool than the recipe's, as the laptop overlay has.
+        texture_size: another side of a texture than the recipe's, texels, likewise.
         renderer: the fast one, or the reference.
     """
     from dataclasses import replace
@@ -122,7 +124,7 @@ def render(
     if texture_folder is not None:
         pool = min(pool, len(ImageFolder(texture_folder)))
         recipe = replace(recipe, texture_folder=str(texture_folder))
-    recipe = replace(recipe, texture_pool=pool)
+    recipe = replace(recipe, texture_pool=pool, texture_size=texture_size or recipe.texture_size)
     out = out or Path(f"{recipe.name}-{index}.mp4")
     if out.suffix not in (".mp4", ".gif", ".png"):
         raise InputError(f"can't write {out}: give --out a file ending in .mp4, .gif or .png")
@@ -183,7 +185,9 @@ def _stage(words: list[str]) -> None:
             parser.add_argument(
                 "--max_textures", type=int | None, default=None, help="a smaller texture pool than the recipe's"
             )
-            parser.link_arguments("max_textures", "data.init_args.max_textures")
+            parser.add_argument("--texture_size", type=int | None, default=None, help="another side than the recipe's")
+            for key in ("max_textures", "texture_size"):
+                parser.link_arguments(key, f"data.init_args.{key}")
             parser.link_arguments("data.init_args.size", "model.init_args.image_size")
             for key in ("num_frames", "global_batch_size", "seed"):
                 parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")

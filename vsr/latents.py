@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vsr.recipe import Recipe, radius_table
-from vsr.rng import Stream, below, uniform, words
+from vsr.rng import Stream, below, uniform, words, words_of
 
 SHAPES = ("circle", "square", "rotated square", "rectangle", "triangle", "quadrilateral")
 
@@ -61,8 +61,9 @@ def draw_words(seed: int, index: Tensor, num_objects: int) -> dict[Stream, Tenso
 
     They do not depend on the recipe: that is what makes the progression paired. Golden hashes cover these.
     """
-    streams = {s: num_objects for s in Stream if s < 32} | {Stream.DURATION: 1}
-    return {stream: words(stream, seed, index, elements=n) for stream, n in streams.items()}
+    streams = [s for s in Stream if s < 32]
+    drawn = dict(zip(streams, words_of(streams, seed, index, elements=num_objects), strict=True))
+    return drawn | {Stream.DURATION: words(Stream.DURATION, seed, index)}
 
 
 def latents(recipe: Recipe, seed: int, index: Tensor) -> Latents:

@@ -10,6 +10,7 @@ whose 24-bit values float32 holds exactly. Anything computed from them in floati
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; vectors of Random123.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import torch
@@ -90,15 +91,19 @@ def words(stream: Stream, seed: int, index: Tensor, epoch: Tensor | int = 0, ele
     Raises:
         InputError: ``seed`` is out of range.
     """
+    return words_of([stream], seed, index, epoch, elements)[0]
+
+
+def words_of(streams: Sequence[Stream], seed: int, index: Tensor, epoch: Tensor | int = 0, elements: int = 1) -> Tensor:
+    """The words of several streams, int64 (S, B, N, 4): as :func:`words`, but made together, which is quicker."""
     if not 0 <= seed < 2**64:
         raise InputError(f"seed {seed} is outside 0 .. 2^64 - 1: choose another seed")
-    element = torch.arange(elements, device=index.device).expand(len(index), -1)
-    last = torch.as_tensor(epoch, device=index.device).expand(len(index))
-    counter = (
-        element,
-        torch.full_like(element, stream),
-        index[:, None].expand_as(element),
-        last[:, None].expand_as(element),
+    device = index.device
+    counter = torch.broadcast_tensors(
+        torch.arange(elements, device=device),
+        torch.tensor([int(stream) for stream in streams], device=device)[:, None, None],
+        index[:, None],
+        torch.as_tensor(epoch, device=device).expand(len(index))[:, None],
     )
     return philox(torch.stack(counter, dim=-1), (seed & _MASK, seed >> 32))
 

@@ -11,14 +11,15 @@ from vsr.modules import VideoMAE
 from vsr.modules.optim import total_steps
 from vsr.textures.bank import TextureBank
 
+_PIXELS = 2 * 16 * 224**2  # timed at most: two of the paper's clips
 _LONG = 3600.0  # s; beyond it a smaller overlay is suggested
 
 
 class Forecast(Callback):
     """Before pre-training on a CPU: says how long the texture pool and the training would take.
 
-    Both are measured here and now: two textures, one forward and backward pass of a clip or two (their gradients are
-    thrown away).
+    Both are measured here and now: four textures, one forward and backward pass of a few clips (their gradients
+    are thrown away); rendering them is not counted.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -34,7 +35,7 @@ class Forecast(Callback):
         said = f"{_duration(training)} to train {steps:,} steps of {data.global_batch_size} clips"
         if textures:
             said = f"{_duration(textures)} to make {data.recipe.texture_pool:,} textures, {said}"
-        rank_zero_info(f"No GPU: on this CPU ({threads} threads) about {said}, measured just now on a clip or two.")
+        rank_zero_info(f"No GPU: on this CPU ({threads} threads) about {said}, measured just now on a few clips.")
         if textures + training > _LONG:
             rank_zero_info("For minutes instead, add --config configs/scale/laptop.yaml.")
 
@@ -49,7 +50,8 @@ class Forecast(Callback):
 
     @staticmethod
     def _clip_seconds(data: SyntheticVideos, module: VideoMAE) -> float:
-        count = min(2 if module.hparams["size"] != "tiny" else 32, data.plan.device_size)
+        pixels = data.num_frames * data.size**2
+        count = max(1, min(data.plan.device_size, _PIXELS // pixels))
         index, epoch = torch.arange(count), torch.zeros(count, dtype=torch.int64)
         shape = (count, 3, data.num_frames, data.size, data.size)
         video = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

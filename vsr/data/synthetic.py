@@ -38,6 +38,7 @@ class SyntheticVideos(LightningDataModule):
         max_batch_per_device: clips that fit on a device at once; accumulation follows. None: 64 on CUDA, 4 elsewhere.
         seed: the data seed: with the recipe it decides every clip.
         max_textures: use a smaller texture pool than the recipe's, for small machines. None: the recipe's.
+        texture_size: use another texture side than the recipe's, texels. None: the recipe's.
 
     Attributes:
         steps_per_epoch: optimiser steps in an epoch, ``recipe.epoch_size // global_batch_size``.
@@ -57,10 +58,12 @@ class SyntheticVideos(LightningDataModule):
         max_batch_per_device: int | None = None,
         seed: int = 0,
         max_textures: int | None = None,
+        texture_size: int | None = None,
     ) -> None:
         super().__init__()
-        if max_textures is not None and recipe.fill != "color":
-            recipe = replace(recipe, texture_pool=min(recipe.texture_pool, max_textures))
+        if recipe.fill != "color":
+            pool = min(recipe.texture_pool, max_textures or recipe.texture_pool)
+            recipe = replace(recipe, texture_pool=pool, texture_size=texture_size or recipe.texture_size)
         self.recipe, self.num_frames, self.stride, self.size = recipe, num_frames, stride, size
         self.global_batch_size, self.max_batch_per_device = global_batch_size, max_batch_per_device
         self.seed = seed

@@ -85,7 +85,7 @@ class TextureBank:
         wanted = texture.unique()
         missing = wanted[self._row[wanted] < 0]
         self._reserve(self._made + len(missing))
-        with tqdm(total=len(missing), desc="textures", unit="", disable=not progress) as bar:
+        with tqdm(total=len(missing), desc="textures", unit="", delay=1, leave=False, disable=not progress) as bar:
             for some in missing.split(_BATCH):
                 rows = torch.arange(self._made, self._made + len(some), device=some.device)
                 self.textures[rows] = self.generate(some).permute(0, 2, 3, 1)

@@ -1,0 +1,111 @@
+"""What watches a run, on real runs of a tiny network."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from PIL import Image
+
+from vsr.callbacks import Forecast, Pictures, RunFolder, Throughput
+from vsr.callbacks.forecast import _duration
+from vsr.data.synthetic import SyntheticVideos
+from vsr.modules import VideoMAE
+from vsr.recipe import Recipe
+
+RECIPE = Recipe("r", num_objects=20, speed=(1.0, 3.0), epoch_size=100)
+
+
+def fit(folder, callbacks, recipe=RECIPE, steps=4, **model):
+    from lightning.pytorch.loggers import CSVLogger
+
+    data = SyntheticVideos(recipe, num_frames=4, size=32, global_batch_size=4, max_batch_per_device=2)
+    module = VideoMAE("tiny", 32, 4, patch_size=8, global_batch_size=4, **model)
+    trainer = Trainer(
+        max_steps=steps, default_root_dir=folder, accelerator="cpu", callbacks=callbacks, log_every_n_steps=1,
+        logger=CSVLogger(folder, name="", version=""), enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    return trainer
+
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_throughput_counts_clips(tmp_path, monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("vsr.callbacks.throughput.time.perf_counter", lambda: float(next(clock)))
+    fit(tmp_path, [Throughput()])
+    with (tmp_path / "metrics.csv").open() as file:
+        rates = [float(row["clips_per_s"]) for row in csv.DictReader(file) if row["clips_per_s"]]
+    assert set(rates) <= {2.0, 4.0}  # 2 or 4 clips in each tick of the clock
+    assert rates
+
+
+def test_pictures_show_input_mask_and_reconstruction(tmp_path):
+    fit(tmp_path, [Pictures(every_n_steps=2, clips=2, frames=2)])
+    assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["step-000002.png", "step-000004.png"]
+    picture = np.asarray(Image.open(tmp_path / "pictures" / "step-000004.png").convert("RGB"))
+    grey = (picture == 128).all(-1).mean()
+    assert grey > 2 * 2 * 32 * 32 * 0.7 / (picture.shape[0] * picture.shape[1])  # 3/4 of the masked pictures
+
+
+def test_run_folder_says_where_weights_come_from(tmp_path):
+    (tmp_path / "done").touch()
+    trainer = fit(tmp_path, [RunFolder()])
+    origin = json.loads((tmp_path / "provenance.json").read_text())
+    assert origin["recipe"]["name"] == "r"
+    assert origin["recipe_hash"] == RECIPE.hash
+    assert (origin["natural_videos"], origin["natural_images"]) == ("none", "none")
+    assert (tmp_path / "done").exists()
+    trainer.save_checkpoint(tmp_path / "c.ckpt")
+    stored = torch.load(tmp_path / "c.ckpt", weights_only=True)["provenance"]
+    assert json.loads(json.dumps(stored)) == origin
+
+
+def test_images_count_as_natural(tmp_path):
+    (tmp_path / "pool").mkdir()
+    Image.effect_noise((9, 9), 60).save(tmp_path / "pool" / "a.png")
+    recipe = Recipe("i", fill="images", texture_pool=1, texture_folder=str(tmp_path / "pool"), epoch_size=100)
+    fit(tmp_path, [RunFolder()], recipe, steps=1)
+    origin = json.loads((tmp_path / "provenance.json").read_text())
+    assert origin["natural_images"].startswith("whatever")
+    assert origin["textures"] == {"source": str(tmp_path / "pool"), "count": 1}
+
+
+def test_forecast_is_said_before_training_and_changes_nothing(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        with_forecast = fit(tmp_path / "a", [Forecast()])
+    said = [r.getMessage() for r in caplog.records if "No GPU" in r.getMessage()]
+    assert len(said) == 1
+    assert "to train 4 steps of 4 clips" in said[0]
+    assert not any("laptop" in r.getMessage() for r in caplog.records)
+    without = fit(tmp_path / "b", [])
+    for one, other in zip(with_forecast.model.parameters(), without.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_long_forecast_names_the_overlay(tmp_path, caplog):
+    recipe = Recipe("t", fill="statistical", texture_pool=10**6, epoch_size=100)
+    stop = pytest.raises(RuntimeError, match="stop here")
+    with caplog.at_level("INFO"), stop:
+        fit(tmp_path, [Forecast(), _Stop()], recipe)
+    text = " ".join(r.getMessage() for r in caplog.records)
+    assert "to make 1,000,000 textures" in text
+    assert "--config configs/scale/laptop.yaml" in text
+
+
+class _Stop(Throughput):
+    def on_train_start(self, trainer, pl_module):
+        raise RuntimeError("stop here")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5, "5 seconds"), (100, "1.7 minutes"), (7200, "2.0 hours"), (2e5, "2.3 days"), (1e8, "3.2 years")],
+)
+def test_durations_are_in_units_a_person_would_use(seconds, words):
+    assert _duration(seconds) == words
