@@ -1,16 +1,15 @@
 """How many statistical textures a second, and where the time goes: ``python benchmarks/textures.py``."""
 
-import platform
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import get_args
 
+import environment
 import torch
 
 from vsr.textures import statistical as model
+from vsr.textures.pyramid import Border, Pyramid
 
 COUNT = {64: 32, 128: 16, 256: 8}  # textures on a CPU for each size in pixels; a GPU makes 32 times as many
 
@@ -27,10 +26,10 @@ def seconds(function: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def shares(size: int, border: model.Border, device: torch.device) -> dict[str, float]:
+def shares(size: int, border: Border, device: torch.device) -> dict[str, float]:
     """The share of an iteration that each of its parts takes: one texture on a CPU, a chunk on a GPU."""
     index = torch.arange(2**20 // size**2 if device.type == "cuda" else 1, device=device)
-    pyramid = model.Pyramid(size, border, device)
+    pyramid = Pyramid(size, border, device)
     magnitude, wavelets = model.spectrum_model(index, 0, size), model.wavelet_model(index, 0, size)
     stripes, noise, start = model.pixel_draws(index, 0, size)
     colours = model.colour_model(model.reference_image(index, 0, stripes, noise))
@@ -57,16 +56,11 @@ def main() -> None:
     """Print the machine, and a line for each size and border."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     gpu, threads = device.type == "cuda", torch.get_num_threads()
-    cpu = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {threads} threads"
-    git = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False)
-    print(f"date    {datetime.now(UTC):%Y-%m-%d}")
-    print(f"device  {device.type}: {torch.cuda.get_device_name() if gpu else cpu}")
-    print(f"torch   {torch.__version__}, Python {platform.python_version()}")
-    print(f"commit  {git.stdout.strip() or 'none'}")
+    print(f"{environment.header()}\n* device: {torch.cuda.get_device_name() if gpu else f'CPU, {threads} threads'}\n")
     print(f"{'size':>6} {'border':>9} {'textures/s':>11}   share of an iteration")
     for size, count in COUNT.items():
         index = torch.arange(32 * count if gpu else count, device=device)
-        for border in get_args(model.Border):
+        for border in get_args(Border):
             rate = len(index) / seconds(partial(model.statistical, index, 0, size, border=border), device)
             torch.set_num_threads(1)  # as each texture is made
             parts = shares(size, border, device).items()

@@ -13,11 +13,10 @@ from pyrtools.pyramids.filters import steerable_filters
 from vsr import rng
 from vsr.errors import InputError
 from vsr.textures import sp3
-from vsr.textures import statistical as module
+from vsr.textures.pyramid import LEVELS, Pyramid
 from vsr.textures.statistical import (
     ColourModel,
     Marginal,
-    Pyramid,
     WaveletModel,
     box_blur,
     colour_model,
@@ -77,14 +76,14 @@ class TestPyramid:
         return torch.from_numpy(np.random.default_rng(size).normal(size=(2, 3, size, size))).float()
 
     def oracle(self, plane: torch.Tensor, size: int, border: str) -> SteerablePyramidSpace:
-        levels = module.LEVELS[size]
+        levels = LEVELS[size]
         return SteerablePyramidSpace(plane.double().numpy(), height=levels, order=3, edge_type=EDGES[border])
 
     def test_build_equals_pyrtools(self, image, size, border):
         bands = Pyramid(size, border, CPU).build(image)
         expected = self.oracle(image[1, 2], size, border).pyr_coeffs
         # float32 against float64, on unit noise
-        assert len(bands) == module.LEVELS[size] + 2
+        assert len(bands) == LEVELS[size] + 2
         np.testing.assert_allclose(bands[0][1, 2, 0], expected["residual_highpass"], atol=1e-5)
         np.testing.assert_allclose(bands[-1][1, 2, 0], expected["residual_lowpass"], atol=1e-5)
         for level, band in enumerate(bands[1:-1]):

@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -30,16 +30,12 @@ from torch import Tensor
 from vsr import rng
 from vsr.errors import InputError
 from vsr.rng import Stream
-from vsr.textures import sp3
+from vsr.textures.pyramid import LEVELS, Border, Pyramid
 
-Border = Literal["circular", "reflect"]
-
-LEVELS = {64: 2, 128: 3, 256: 4, 512: 5}  # of the pyramid, for each size in pixels
 _COLOURS = (3, 22)  # fewest and most in a reference image
 _COLOUR_BINS = 256
 _WAVELET_GRID = (-200.0, 200.0, 0.5)  # grey levels: first and last bin centre, step
 _WAVELET_BINS = 801
-_MARGIN = 8  # pixels: half the widest filter
 _FLAT = 1e-20  # grey levels: a band with a smaller standard deviation has one value
 _PIXELS_AT_ONCE = {"cpu": 1, "cuda": 2**20}  # a CPU's cache holds one texture; a GPU wants many
 
@@ -334,7 +330,7 @@ def impose_spectrum(image: Tensor, magnitude: Tensor) -> Tensor:
     return standardise(shaped.flatten(2), _std(image.flatten(2))).view_as(image).add_(mean)
 
 
-def impose_wavelets(image: Tensor, models: list[WaveletModel], pyramid: "Pyramid") -> Tensor:
+def impose_wavelets(image: Tensor, models: list[WaveletModel], pyramid: Pyramid) -> Tensor:
     """Gives every band but the low-pass residual its law, mean 0 and its standard deviation.
 
     The source standardises bands before it matches them, too. That changes nothing, for their histograms are
@@ -414,82 +410,3 @@ def to_bytes(image: Tensor, colours: ColourModel) -> Tensor:
     rgb -= rgb.amin(dim=(1, 2), keepdim=True)
     rgb *= 255 / rgb.amax(dim=(1, 2), keepdim=True)
     return rgb.round_().to(torch.uint8).view_as(image)
-
-
-class Pyramid:
-    """The real steerable pyramid in space with ``sp3`` filters, four orientations to each level.
-
-    Its filtering is done in Fourier space, which is exact: circular borders are the transform's own, and
-    mirrored ones get a margin as wide as the filters reach.
-
-    Args:
-        size: of the images, pixels along a side.
-        border: ``circular``, or ``reflect`` about the outermost pixels.
-        device: where the images are.
-    """
-
-    def __init__(self, size: int, border: Border, device: torch.device) -> None:
-        self.margin = 0 if border == "circular" else _MARGIN
-        self._residual = self._spectra(sp3.residual_filters(), size, device)
-        self._levels = [self._spectra(sp3.level_filters(), size >> level, device) for level in range(LEVELS[size])]
-
-    def build(self, image: Tensor) -> list[Tensor]:
-        """The bands of float32 (n, C, N, N).
-
-        Returns:
-            The high-pass residual (n, C, 1, N, N), then the oriented bands (n, C, 4, M, M) of each level with
-            M = N, N / 2, ..., and the low-pass residual (n, C, 1, M / 2, M / 2).
-        """
-        seen = self._correlate(image[:, :, None], self._residual)
-        bands, low = [seen[:, :, :1]], seen[:, :, 1:]
-        for spectra in self._levels:
-            seen = self._correlate(low, spectra)
-            bands.append(seen[:, :, :4])
-            low = seen[:, :, 4:, ::2, ::2]
-        return [*bands, low]
-
-    def reconstruct(self, bands: list[Tensor]) -> Tensor:
-        """The image (n, C, N, N) of bands as :meth:`build` gives them.
-
-        These filters reconstruct white noise to 1 % only.
-        """
-        high, *oriented, low = bands
-        for band, spectra in zip(oriented[::-1], self._levels[::-1], strict=True):
-            spread = band.new_zeros(*band.shape[:2], 1, *band.shape[3:])
-            spread[..., ::2, ::2] = low
-            low = self._convolve(torch.cat((band, spread), dim=2), spectra)
-        return self._convolve(torch.cat((high, low), dim=2), self._residual)[:, :, 0]
-
-    def _spectra(self, filters: tuple[Tensor, ...], size: int, device: torch.device) -> Tensor:
-        """The filters' spectra for images of a size, centred on the origin: complex64 (K, P, P / 2 + 1)."""
-        size += 2 * self.margin
-        planes = torch.zeros(len(filters), size, size, dtype=torch.float64)
-        for plane, kernel in zip(planes, filters, strict=True):
-            width = len(kernel)
-            plane[:width, :width] = kernel
-            plane.copy_(plane.roll((-(width // 2), -(width // 2)), dims=(0, 1)))
-        spectra: Tensor = torch.fft.rfft2(planes)
-        return spectra.to(device, torch.complex64)
-
-    def _correlate(self, image: Tensor, spectra: Tensor) -> Tensor:
-        """Image (n, C, 1, M, M) seen through each of K filters: (n, C, K, M, M)."""
-        return self._image(self._spectrum(image) * spectra.conj(), image.shape[-1])
-
-    def _convolve(self, bands: Tensor, spectra: Tensor) -> Tensor:
-        """The sum (n, C, 1, M, M) of K bands (n, C, K, M, M), each convolved with its filter."""
-        return self._image((self._spectrum(bands) * spectra).sum(dim=2, keepdim=True), bands.shape[-1])
-
-    def _spectrum(self, image: Tensor) -> Tensor:
-        """The spectra (n, C, K, P, P / 2 + 1) of images (n, C, K, M, M) with their margins, P pixels wide."""
-        if self.margin:
-            padded = F.pad(image.flatten(0, 2), 4 * (self.margin,), mode="reflect")
-            image = padded.view(*image.shape[:3], *padded.shape[1:])
-        spectrum: Tensor = torch.fft.rfft2(image)
-        return spectrum
-
-    def _image(self, spectrum: Tensor, size: int) -> Tensor:
-        """The images (n, C, K, size, size) of spectra, without their margins."""
-        padded = size + 2 * self.margin
-        inside = slice(self.margin, self.margin + size)
-        image: Tensor = torch.fft.irfft2(spectrum, s=(padded, padded))
-        return image[..., inside, inside]
