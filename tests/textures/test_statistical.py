@@ -358,7 +358,7 @@ class TestStatistical:
     def test_many_at_once_differ_by_rounding(self, monkeypatch):
         index = torch.arange(6)
         expected = statistical(index, 3, 64).float()
-        monkeypatch.setattr(module, "_PIXELS_AT_ONCE", {"cpu": 4 * 64**2})
+        monkeypatch.setattr("vsr.textures.statistical._PIXELS_AT_ONCE", {"cpu": 4 * 64**2})
         difference = (statistical(index, 3, 64).float() - expected).abs().mean(dim=(1, 2, 3))
         assert difference.median() < 2  # grey levels
 
