@@ -35,7 +35,9 @@ def visible(scene: Scene, video: int, frame: int, height: int, width: int) -> Te
     points = _pixel_centers(height, width, matrices)
     circle, edges = (outline[video] for outline in scene.outlines)
     top = torch.full((height * width,), -1, device=matrices.device)
-    drawn = torch.linalg.det(matrices[:, :, :2]).abs() > MIN_AREA
+    center, reach = matrices[:, :, 2], matrices[:, :, :2].norm(dim=-1)  # half the sides of the circle's image's box
+    touches = ((center + reach > 0) & (center - reach < center.new_tensor([width, height]))).all(dim=-1)
+    drawn = touches & (torch.linalg.det(matrices[:, :, :2]).abs() > MIN_AREA)
     for numbers in drawn.nonzero()[:, 0].split(_CHUNK):
         unit = _to_unit(matrices[numbers], points)  # n, H W, 2
         outside = torch.einsum("npk,nek->npe", unit, edges[numbers, :, :2]) > edges[numbers, None, :, 2]
