@@ -111,6 +111,6 @@ def output_from_frame(box: Tensor, size: int) -> Tensor:
 
 def compose(c_from_b: Tensor, b_from_a: Tensor) -> Tensor:
     """``c_from_a`` of two affine matrices (..., 2, 3)."""
-    # written out: a batched product of matrices this small is several times slower
-    linear = c_from_b[..., :1] * b_from_a[..., :1, :] + c_from_b[..., 1:2] * b_from_a[..., 1:, :]
-    return torch.cat((linear[..., :2], linear[..., 2:] + c_from_b[..., 2:]), dim=-1)
+    c_from_a = c_from_b[..., :2] @ b_from_a
+    c_from_a[..., 2] += c_from_b[..., 2]
+    return c_from_a
