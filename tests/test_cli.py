@@ -1,5 +1,6 @@
 """What users type, through the same ``main`` that they call."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -67,8 +68,8 @@ def clips(tmp_path):
             file.write(f"{name} {seed // 6 + 1}\n" if subset == "train" else f"{name}\n")
         with (lists / f"{name.split('/')[0]}_test_split1.txt").open("a") as file:
             file.write(f"{name.split('/')[1]} {1 if subset == 'train' else 2} \n")
-        for csv in [subset] if subset == "train" else ["val", "test"]:
-            with (lists / f"{csv}.csv").open("a") as file:
+        for listed in [subset] if subset == "train" else ["val", "test"]:
+            with (lists / f"{listed}.csv").open("a") as file:
                 file.write(f"{name} {seed // 6}\n")
     return tmp_path
 
@@ -164,7 +165,10 @@ def test_a_finished_run_is_resumed_not_overwritten(capsys):
         "already holds a run: go on with it by --ckpt_path last, or name this one with --run" in capsys.readouterr().err
     )
     run(*stage, "--trainer.max_steps", "3", "--ckpt_path", "last")
-    last = Path("runs/pretrain/moving_circles/default/checkpoints/last.ckpt")
+    folder = Path("runs/pretrain/moving_circles/default")
+    steps = [[row["step"] for row in csv.DictReader(f.open())] for f in sorted(folder.glob("metrics*.csv"))]
+    assert [sorted(set(part)) for part in steps] == [["0", "1"], ["2"]]
+    last = folder / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 3
     run(*stage, "--run", "other")
     assert Path("runs/pretrain/moving_circles/other/done").is_file()

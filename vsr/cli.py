@@ -252,10 +252,23 @@ def _place_run(cli: "LightningCLI", stage: str) -> None:
         raise InputError(
             f"{folder} already holds a run: go on with it by --ckpt_path last, or name this one with --run NAME"
         )
+    if stage == "fit":
+        from lightning.pytorch.utilities import rank_zero_only
+
+        rank_zero_only(_keep_metrics)(folder)
     config.trainer.default_root_dir = str(folder)
     if config.trainer.logger is None:
         logger = {"save_dir": str(folder), "name": "", "version": ""}
         config.trainer.logger = [{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": logger}]
+
+
+def _keep_metrics(folder: Path) -> None:
+    """Set the metrics.csv of an earlier part of a run aside as metrics-1.csv, -2, …: the logger would delete it."""
+    from itertools import count
+
+    if (folder / "metrics.csv").exists():
+        number = next(n for n in count(1) if not (folder / f"metrics-{n}.csv").exists())
+        (folder / "metrics.csv").rename(folder / f"metrics-{number}.csv")
 
 
 def _known_keys() -> list[str]:
