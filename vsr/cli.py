@@ -92,6 +92,8 @@ def render(
     clip: bool = False,
     out: Path | None = None,
     size: int | None = None,
+    num_frames: int = 16,
+    stride: int = 4,
     texture_folder: Path | None = None,
     max_textures: int | None = None,
     texture_size: int | None = None,
@@ -104,9 +106,12 @@ def render(
         index: which video.
         seed: the data seed.
         epoch: with --clip: which clip of the video.
-        clip: 16 frames, 4 apart, cropped as in training, instead of the whole video.
+        clip: the frames and crop of training instead of the whole video. They depend on num_frames, stride and size:
+            the defaults are the paper's; for a run with others give the run's.
         out: a file ending in .mp4, .gif or .png (a contact sheet). Default: <dataset>-<index>.mp4.
         size: height and width, px. Default: 256, or 224 for a clip.
+        num_frames: with --clip: frames of a clip.
+        stride: with --clip: video frames from one clip frame to the next.
         texture_folder: take the textures from a folder of images; the pool is then at most what is there.
         max_textures: a smaller texture pool than the recipe's, as the laptop overlay has.
         texture_size: another side of a texture than the recipe's, texels, likewise.
@@ -130,8 +135,11 @@ def render(
         raise InputError(f"can't write {out}: give --out a file ending in .mp4, .gif or .png")
     address = f"{recipe.name}, seed {seed}, index {index}"
     if clip:
-        frames = render_clips(recipe, seed, [index], epoch, size=size or 224, renderer=renderer)[0].permute(1, 2, 3, 0)
-        write_video(frames.numpy(), out, fps=25 / 4, title=f"{address}, epoch {epoch}: the clip that training sees")
+        clips = render_clips(recipe, seed, [index], epoch, num_frames, stride, size or 224, renderer=renderer)
+        frames = clips[0].permute(1, 2, 3, 0)
+        write_video(
+            frames.numpy(), out, fps=25 / stride, title=f"{address}, epoch {epoch}: the clip that training sees"
+        )
     else:
         frames = render_video(recipe, seed, index, size=size or 256, renderer=renderer)
         write_video(frames.numpy(), out, title=f"{address}: {len(frames)} frames")
