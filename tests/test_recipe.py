@@ -1,4 +1,4 @@
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from itertools import pairwise
 
 import pytest
@@ -13,8 +13,6 @@ def test_the_ladder_changes_what_it_says_and_nothing_else():
     for before, after in pairwise(names):
         a, b = asdict(load_recipe(before)), asdict(load_recipe(after))
         changed = {key for key in a if a[key] != b[key]} - {"name"}
-        if after == "acc_stylegan":
-            assert "num_videos" not in changed
         assert changed == PROGRESSION[after], f"{before} -> {after}"
 
 
@@ -104,3 +102,14 @@ def test_index_outside_a_set_is_refused():
     for recipe, index in ((fixed, 10), (fixed, -1), (endless, -1), (endless, 2**32)):
         with pytest.raises(InputError, match=f"index {index} is outside"):
             recipe.check_index(torch.tensor([3, index]))
+
+
+def test_textures_can_be_scaled_down_but_not_away():
+    textured = load_recipe("acc_textures")
+    assert textured.with_textures(7, 64) == replace(textured, texture_pool=7, texture_size=64)
+    assert textured.with_textures(10**7, None) == textured
+    assert load_recipe("acc_shapes").with_textures(7, 64) == load_recipe("acc_shapes")
+    with pytest.raises(InputError, match=r"texture_pool 0 is too small"):
+        textured.with_textures(0, None)
+    with pytest.raises(InputError, match=r"texture_size 0 is too small"):
+        textured.with_textures(None, 0)

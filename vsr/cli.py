@@ -124,12 +124,10 @@ def render(
     from vsr.render import render_clips, render_video
     from vsr.textures.images import ImageFolder
 
-    recipe = load_recipe(dataset)
-    pool = min(recipe.texture_pool, max_textures or recipe.texture_pool)
+    recipe = load_recipe(dataset).with_textures(max_textures, texture_size)
     if texture_folder is not None:
-        pool = min(pool, len(ImageFolder(texture_folder)))
         recipe = replace(recipe, texture_folder=str(texture_folder))
-    recipe = replace(recipe, texture_pool=pool, texture_size=texture_size or recipe.texture_size)
+        recipe = recipe.with_textures(len(ImageFolder(texture_folder)), None)
     out = out or Path(f"{recipe.name}-{index}.mp4")
     if out.suffix not in (".mp4", ".gif", ".png"):
         raise InputError(f"can't write {out}: give --out a file ending in .mp4, .gif or .png")

@@ -7,7 +7,7 @@ departs from them. Sources: [P] the paper (section, table), [R] its release.
 import hashlib
 import json
 from argparse import ArgumentError
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -115,6 +115,17 @@ class Recipe:
         """Sixteen hex digits that change with every field but the name."""
         content = {k: v for k, v in asdict(self).items() if k != "name"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def with_textures(self, most: int | None, size: int | None) -> "Recipe":
+        """The same with at most ``most`` textures of side ``size`` (None: as they are); plain colours stay as they are.
+
+        Raises:
+            InputError: a value is out of its range.
+        """
+        if self.fill == "color":
+            return self
+        pool = self.texture_pool if most is None else min(self.texture_pool, most)
+        return replace(self, texture_pool=pool, texture_size=self.texture_size if size is None else size)
 
     def check_index(self, index: Tensor) -> None:
         """Refuse an index that names no video of this set.

@@ -1,6 +1,5 @@
 """Synthetic videos, rendered on the device while it trains."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -61,9 +60,7 @@ class SyntheticVideos(LightningDataModule):
         texture_size: int | None = None,
     ) -> None:
         super().__init__()
-        if recipe.fill != "color":
-            pool = min(recipe.texture_pool, max_textures or recipe.texture_pool)
-            recipe = replace(recipe, texture_pool=pool, texture_size=texture_size or recipe.texture_size)
+        recipe = recipe.with_textures(max_textures, texture_size)
         self.recipe, self.num_frames, self.stride, self.size = recipe, num_frames, stride, size
         self.global_batch_size, self.max_batch_per_device = global_batch_size, max_batch_per_device
         self.seed = seed
