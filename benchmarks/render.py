@@ -37,7 +37,7 @@ from torch import Tensor
 
 from vsr import geometry
 from vsr.latents import Latents, latents
-from vsr.raster import Scene, fused
+from vsr.raster import Scene, fused_cpu
 from vsr.recipe import Recipe, load_recipe
 from vsr.render import Renderer, render_clips, render_video
 from vsr.rng import Stream, below, words
@@ -88,7 +88,7 @@ def scene_of(recipe: Recipe, drawn: Latents, time: Tensor, bank: TextureBank | N
         output_from_unit=geometry.frame_from_unit(drawn, time),
         outlines=geometry.outlines(drawn),
         color=drawn.color,
-        texture=drawn.texture if bank is None else bank.rows(drawn.texture),
+        texture=drawn.texture if bank is None else bank.row[drawn.texture],
         texels=drawn.radius * (recipe.texture_size / (2 * recipe.size)),
         textures=None if bank is None else bank.textures,
     )
@@ -111,7 +111,7 @@ class Painter:
         self.color = self.at.color.tolist()
         self.texels = self.at.radius * (recipe.texture_size / (2 * recipe.size))
         self.textures = None if bank is None else bank.textures.numpy()
-        self.row = None if bank is None else bank.rows(drawn.texture[0]).numpy()
+        self.row = None if bank is None else bank.row[drawn.texture[0]].numpy()
 
     def matrices(self, time: Array) -> Array:
         """Unit frame -> OpenCV's pixels at times (T,): float64 (T, N, 2, 3)."""
@@ -215,7 +215,7 @@ def measure(name: str, clips: int, repetitions: int, slow: bool, pool: int, floo
     scene = scene_of(recipe, drawn, video_frames, bank)
     out = torch.empty(clips, 3, FRAMES, recipe.size, recipe.size, dtype=torch.uint8)
     shown = video_frames.numpy()
-    painters = [Painter(recipe, drawn.video(slice(b, b + 1)), bank) for b in range(clips)]
+    painters = [Painter(recipe, drawn.videos(slice(b, b + 1)), bank) for b in range(clips)]
 
     def vsr(renderer: Renderer = "fused", count: int = clips) -> Tensor:
         some, size = index[:count], recipe.size
@@ -229,7 +229,7 @@ def measure(name: str, clips: int, repetitions: int, slow: bool, pool: int, floo
     def paint() -> list[Array]:
         return [painter.fair(times) for painter, times in zip(painters, shown, strict=True)]
 
-    fused.draw(scene, out)
+    fused_cpu.draw(scene, out)
     whole = vsr()
     if not torch.equal(out, whole):
         raise RuntimeError("the kernel was not given the scene that render_clips draws")
@@ -238,7 +238,7 @@ def measure(name: str, clips: int, repetitions: int, slow: bool, pool: int, floo
     fair = "fair painter"
     fast: dict[str, Callable[[], object]] = {
         "vsr fused, all: latents, geometry, kernel": vsr,
-        "vsr fused, kernel alone": lambda: fused.draw(scene, out),
+        "vsr fused, kernel alone": lambda: fused_cpu.draw(scene, out),
         fair: paint,
     }
     cores = numba.config.NUMBA_NUM_THREADS

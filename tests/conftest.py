@@ -1,12 +1,33 @@
-"""What all tests share: real data where it is, and one torch thread per test process."""
+"""What all tests share: real data where it is, one torch thread per test process, and a stand-in for a missing GPU."""
 
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 ROOT = Path(__file__).parents[1]
+CUDA = torch.cuda.is_available()
+if not CUDA:  # Triton's interpreter then runs the CUDA renderer on tensors of the CPU; kernels read it when imported
+    os.environ["TRITON_INTERPRET"] = "1"
+if importlib.util.find_spec("triton") is None:  # it comes with torch for CUDA
+    collect_ignore = ["raster/test_cuda.py"]
+
+
+@pytest.fixture(scope="session")
+def cuda() -> torch.device:
+    """Where Triton runs here: a GPU, or its interpreter on the CPU."""
+    return torch.device("cuda", 0) if CUDA else torch.device("cpu")
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    """A GPU; tests of what only a GPU can show are skipped without one."""
+    if not CUDA:
+        pytest.skip("no CUDA device here")
+    return torch.device("cuda", 0)
 
 
 @pytest.fixture

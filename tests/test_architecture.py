@@ -12,14 +12,15 @@ READS = {
     "recipe": {"errors"},
     "latents": {"recipe", "rng", "errors"},
     "geometry": {"latents", "rng", "errors"},
-    "raster": {"geometry", "errors"},
+    "raster": {"geometry", "recipe", "rng", "errors"},
+    "truth": {"geometry", "rng"},
     "textures": {"recipe", "rng", "errors"},
-    "render": {"raster", "geometry", "latents", "recipe", "rng", "textures", "errors"},
+    "render": {"raster", "truth", "geometry", "latents", "recipe", "rng", "textures", "errors"},
     "export": {"errors"},
     "data": {"render", "textures", "recipe", "rng", "errors"},
     "models": {"rng", "errors"},
     "modules": {"models", "rng", "errors"},
-    "callbacks": {"data", "render", "textures", "export", "modules", "errors"},
+    "callbacks": {"data", "render", "textures", "export", "modules", "models", "errors"},
 }
 
 

@@ -67,41 +67,36 @@ def test_composition_applies_the_right_matrix_first():
     torch.testing.assert_close(geometry.compose(second, first) @ point, second @ once)
 
 
-def test_multi_scale_crop_draws_every_pair_and_place_inside_the_frame():
-    words = torch.arange(0, 2**32, 2**32 // 1300)
-    sizes, places = torch.meshgrid(words[::100], words, indexing="ij")
-    box = geometry.multi_scale_crop(sizes.flatten(), places.flatten(), 256, 224)
-    pairs = {tuple(wh) for wh in box[:, 2:].tolist()}
+def test_crops_have_every_pair_of_sides_at_every_place_inside_the_frame():
+    boxes = geometry.crop_boxes(256, 224)
+    assert boxes.shape == (10, 13, 4)
+    pairs = {tuple(wh) for wh in boxes[:, 0, 2:].tolist()}
     sides = [256.0, 224.0, 192.0, 168.0]  # 0.66 of 256 is cut to 168
     assert pairs == {(w, h) for i, w in enumerate(sides) for j, h in enumerate(sides) if abs(i - j) <= 1}
-    assert (box[:, :2] >= 0).all()
-    assert ((box[:, :2] + box[:, 2:]) <= 256).all()
-    in_small = box[(box[:, 2] == 168) & (box[:, 3] == 168)][:, :2]
-    assert {tuple(xy) for xy in in_small.tolist()} == {
-        (22.0 * x, 22.0 * y)
-        for x, y in [
-            (0, 0),
-            (4, 0),
-            (0, 4),
-            (4, 4),
-            (2, 2),
-            (0, 2),
-            (4, 2),
-            (2, 4),
-            (2, 0),
-            (1, 1),
-            (3, 1),
-            (1, 3),
-            (3, 3),
-        ]
-    }
+    assert (boxes[..., :2] >= 0).all()
+    assert (boxes[..., :2] + boxes[..., 2:] <= 256).all()
+    smallest = boxes[(boxes[..., 2] == 168) & (boxes[..., 3] == 168)][:, :2]
+    corners, middles, quarters = {(0, 0), (4, 0), (0, 4), (4, 4)}, {(2, 2), (0, 2), (4, 2), (2, 4), (2, 0)}, {
+        (1, 1), (3, 1), (1, 3), (3, 3)
+    }  # fmt: skip
+    assert {(x / 22, y / 22) for x, y in smallest.tolist()} == corners | middles | quarters
+
+
+def test_without_a_crop_the_box_is_the_frame():
+    assert geometry.crop_boxes(256, None).tolist() == [[[0, 0, 256, 256]]]
 
 
 @pytest.mark.parametrize(("size", "side"), [(223, 223.0), (226, 226.0), (227, 224.0)])
 def test_a_side_within_three_pixels_of_the_output_becomes_it(size, side):
-    box = geometry.multi_scale_crop(torch.arange(0, 2**32, 2**22), torch.zeros(1024, dtype=torch.int64), 256, size)
-    assert side in box[:, 2].tolist()
-    assert (224.0 in box[:, 2].tolist()) == (side == 224.0)
+    widths = geometry.crop_boxes(256, size)[..., 2].unique().tolist()
+    assert side in widths
+    assert (224.0 in widths) == (side == 224.0)
+
+
+def test_invert_undoes_a_matrix():
+    matrix = torch.randn(5, 4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    identity = torch.eye(2, 3, dtype=torch.float64).expand_as(matrix)
+    torch.testing.assert_close(geometry.compose(geometry.invert(matrix), matrix), identity)
 
 
 def test_everything_follows_time_smoothly():

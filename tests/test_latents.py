@@ -2,10 +2,12 @@ import hashlib
 import math
 from itertools import pairwise
 
+import pytest
 import torch
 
 from vsr.latents import SHAPES, draw_words, latents
-from vsr.recipe import PROGRESSION, Recipe, load_recipe
+from vsr.recipe import PROGRESSION, Recipe, dataset_names, load_recipe
+from vsr.rng import Stream, below, words
 
 
 def test_a_video_is_the_same_alone_and_in_any_batch():
@@ -36,10 +38,32 @@ def test_draws_have_not_changed():
     for stream in sorted(drawn):
         digest.update(drawn[stream].numpy().astype("<u4").tobytes())
     assert digest.hexdigest()[:16] == "ebde043bf8ff3957"
-    scene = latents(load_recipe("acc_textures"), 0, torch.tensor([0, 1, 9536]))
-    looked_up = (scene.duration, scene.shape, scene.color, scene.texture, (scene.radius * 199 / 256).round())
+
+
+GOLDEN = {  # the recipe's hash, and that of its look-ups
+    "acc_images": ("3849c4aeba4aedef", "757f25598ff81fb4"),
+    "acc_shapes": ("c081f7bb78669b59", "e622f95e25daec71"),
+    "acc_stylegan": ("96fb226777f42665", "e622f95e25daec71"),
+    "acc_textures": ("2beaa6ad7afc8a5d", "e622f95e25daec71"),
+    "moving_circles": ("be6dad4d9e097612", "6861599a6cac91e8"),
+    "moving_shapes": ("718a2ccaec2898ac", "e622f95e25daec71"),
+    "static_circles": ("7a0d075db9585265", "6861599a6cac91e8"),
+    "transforming_shapes": ("ff258bccb75bfdb0", "e622f95e25daec71"),
+}
+
+
+@pytest.mark.parametrize("name", dataset_names())
+def test_no_dataset_has_changed(name):
+    """Likewise: each dataset's recipe, and what integers and committed tables give for it."""
+    recipe, index = load_recipe(name), torch.tensor([0, 1, 9536])
+    scene = latents(recipe, 0, index)
+    clip = words(Stream.CLIP, 0, index, 3)[:, 0]
+    low, high = recipe.radius
+    step = (scene.radius / recipe.size - low) / (high - low) * 199
+    looked_up = (scene.duration, scene.shape, scene.color, scene.texture, step.round(), below(clip[:, 0], 100),
+                 below(clip[:, 1], 10), below(clip[:, 2], 13))  # fmt: skip
     digest = hashlib.sha256(b"".join(t.numpy().astype("<i8").tobytes() for t in looked_up))
-    assert digest.hexdigest()[:16] == "24b9423ff4617e57"
+    assert (recipe.hash, digest.hexdigest()[:16]) == GOLDEN[name]
 
 
 def test_values_lie_in_their_ranges_and_fill_them():

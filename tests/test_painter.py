@@ -38,7 +38,7 @@ def test_the_painter_draws_the_scene_that_vsr_draws(benchmark: ModuleType, name:
     clips = vsr.render_clips(recipe, index=INDEX, num_frames=2, size=SIZE, crop=False, bank=bank)
     drawn = latents(recipe, 0, INDEX)
     for video, time in enumerate(benchmark.times_of(recipe, INDEX, drawn, num_frames=2)):
-        painter = benchmark.Painter(recipe, drawn.video(slice(video, video + 1)), bank)
+        painter = benchmark.Painter(recipe, drawn.videos(slice(video, video + 1)), bank)
         painted = torch.from_numpy(getattr(painter, way)(time.numpy()))
         shown = clips[video].permute(1, 2, 3, 0)
         # OpenCV's outlines are lines of pixels, so some pixels on them differ

@@ -6,6 +6,7 @@ import torch
 import vsr
 from vsr.errors import InputError
 from vsr.recipe import PROGRESSION, Recipe, load_recipe
+from vsr.textures.bank import TextureBank
 
 SMALL = {"num_frames": 4, "size": 48}
 
@@ -72,14 +73,12 @@ def test_whole_video_has_its_own_length():
 def test_textures_are_made_as_they_are_seen_and_equal_a_whole_pool(tmp_path):
     from PIL import Image
 
-    from vsr.textures.bank import TextureBank
-
     for i in range(12):
         Image.effect_noise((20, 20), 90).convert("RGB").save(tmp_path / f"{i:02}.png")
     recipe = Recipe("t", fill="images", texture_pool=12, texture_size=16, texture_folder=str(tmp_path), num_objects=9)
     bank = TextureBank(recipe)
     some = vsr.render_clips(recipe, index=[0], bank=bank, **SMALL)
-    assert 0 < bank.rows(torch.arange(12)).ge(0).sum() < 12
+    assert 0 < bank.row.ge(0).sum() < 12
     bank.fill()
     assert bank.complete
     assert torch.equal(some, vsr.render_clips(recipe, index=[0], bank=bank, **SMALL))
@@ -113,7 +112,7 @@ def test_bad_requests_are_refused(options, message):
 
 
 def test_textures_that_cannot_be_had_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no generator for fill 'images' yet: give texture_folder"):
+    with pytest.raises(InputError, match=r"no generator for fill 'images': give texture_folder"):
         vsr.render_clips(load_recipe("acc_images"))
     with pytest.raises(InputError, match=r"no texture folder"):
         vsr.render_clips(replace(load_recipe("acc_images"), texture_folder=str(tmp_path / "none")))
@@ -125,3 +124,36 @@ def test_textures_that_cannot_be_had_are_refused(tmp_path):
         vsr.render_clips(recipe)
     with pytest.raises(InputError, match=r"bad.png can't be read as an image"):
         vsr.render_clips(replace(recipe, texture_pool=1))
+
+
+def test_textures_on_another_device_are_refused():
+    recipe = replace(load_recipe("acc_textures"), texture_pool=2, texture_size=8)
+    bank = TextureBank(recipe, device="meta")
+    message = r"textures of 'acc_textures' are on meta, the clips are drawn on cpu: make the bank there, TextureBank"
+    with pytest.raises(InputError, match=message):
+        vsr.render_clips(recipe, bank=bank, **SMALL)
+
+
+def test_more_than_memory_holds_is_refused_with_what_fits():
+    with pytest.raises(InputError, match=r"100000000 clips take .* GiB .* free: render at most \d+ at a time"):
+        vsr.render_clips(load_recipe("acc_shapes"), index=torch.arange(100_000_000))
+    with pytest.raises(InputError, match=r"1 clips take .* make them smaller"):
+        vsr.render_clips(load_recipe("acc_shapes"), size=10_000_000)
+
+
+@pytest.mark.parametrize("antialias", [2, 4])
+def test_antialiasing_is_the_mean_of_a_larger_picture(antialias):
+    recipe = load_recipe("acc_shapes")
+    large = vsr.render_clips(recipe, index=[7], num_frames=2, size=40 * antialias, crop=False).float()
+    mean = torch.nn.functional.avg_pool3d(large, (1, antialias, antialias))
+    small = vsr.render_clips(recipe, index=[7], num_frames=2, size=40, crop=False, antialias=antialias)
+    assert torch.equal(small, (mean + 0.5).floor().byte())
+    reference = vsr.render_clips(
+        recipe, index=[7], num_frames=2, size=40, crop=False, antialias=antialias, renderer="reference"
+    )
+    assert (small != reference).any(dim=1).float().mean() <= 1e-5
+
+
+def test_other_antialiasing_is_refused():
+    with pytest.raises(InputError, match=r"antialias 3 must be 1, 2 or 4"):
+        vsr.render_clips(load_recipe("acc_shapes"), antialias=3, **SMALL)

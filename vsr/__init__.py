@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vsr.recipe import Recipe as Recipe
     from vsr.recipe import load_recipe as load_recipe
     from vsr.render import render_clips as render_clips
+    from vsr.render import render_truth as render_truth
     from vsr.render import render_video as render_video
 
 _HOME = {
@@ -23,9 +24,10 @@ _HOME = {
     "Recipe": "vsr.recipe",
     "load_recipe": "vsr.recipe",
     "render_clips": "vsr.render",
+    "render_truth": "vsr.render",
     "render_video": "vsr.render",
 }
-__all__ = ["InputError", "Recipe", "load_recipe", "render_clips", "render_video"]
+__all__ = ["InputError", "Recipe", "load_recipe", "render_clips", "render_truth", "render_video"]
 __version__ = "0.1.0"
 
 

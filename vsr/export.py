@@ -45,6 +45,27 @@ def write_video(frames: Frames, path: str | Path, fps: float = 25, title: str = 
             _write_mp4(frames, part, fps)
 
 
+def write_together(videos: dict[str, Frames], path: str | Path, fps: float = 25, title: str = "") -> None:
+    """Write videos of one size and length: rows of a contact sheet (up to eight frames), or one beside the other.
+
+    Args:
+        videos: uint8 (T, H, W, C) each, by the names of the rows.
+        path: a file as for :func:`write_video`.
+        fps: frames per second.
+        title: the heading of a contact sheet.
+
+    Raises:
+        InputError: another file ending.
+    """
+    if Path(path).suffix != ".png":
+        write_video(np.concatenate(list(videos.values()), axis=2), path, fps)
+        return
+    length = len(next(iter(videos.values())))
+    shown = np.linspace(0, length - 1, min(8, length)).round().astype(int)
+    rows = [video[shown] for video in videos.values()]
+    sheet(rows, path, title, labels=list(videos), columns=[f"frame {t}" for t in shown])
+
+
 def sheet(
     rows: list[Frames],
     path: str | Path,

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from vsr.latents import Latents
-from vsr.rng import below
 
 
 class Outlines(NamedTuple):
@@ -65,29 +64,28 @@ def frame_from_unit(latents: Latents, time: Tensor) -> Tensor:
     return torch.stack(rows, dim=-2)
 
 
-def multi_scale_crop(size_word: Tensor, place_word: Tensor, frame_size: int, size: int) -> Tensor:
-    """MultiScaleCrop's box, one per clip (VideoMAE's, after TSN).
+def crop_boxes(frame_size: int, size: int | None) -> Tensor:
+    """The boxes that MultiScaleCrop may show (VideoMAE's, after TSN).
 
     Width and height are 1, 0.875, 0.75 or 0.66 of the frame and at most one step apart (10 pairs); a side within 3 px
-    of ``size`` becomes ``size``. The box stands at one of 13 places: corners, centre, edge middles, quarter points.
+    of ``size`` becomes ``size``. A box stands at one of 13 places: corners, centre, edge middles, quarter points.
 
     Args:
-        size_word: int64 (B,), 32-bit words that choose the pair.
-        place_word: int64 (B,), those that choose the place.
         frame_size: side of the square frame, px.
-        size: side of the output, px.
+        size: side of the output, px. None: the only box is the whole frame.
 
     Returns:
-        float64 (B, 4): x, y, width, height, frame px.
+        float64 (10, 13, 4), or (1, 1, 4): x, y, width, height, frame px.
     """
+    if size is None:
+        return torch.tensor([[[0, 0, frame_size, frame_size]]], dtype=torch.float64)
     sides = [int(frame_size * scale) for scale in (1, 0.875, 0.75, 0.66)]
     sides = [size if abs(side - size) < 3 else side for side in sides]
     pairs = [(w, h) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
     places = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)]
-    device = size_word.device
-    extent = torch.tensor(pairs, device=device)[below(size_word, len(pairs))]
-    place = torch.tensor(places, device=device)[below(place_word, len(places))]
-    return torch.cat(((frame_size - extent) // 4 * place, extent), dim=-1).double()
+    extent = torch.tensor(pairs)[:, None]
+    corner = (frame_size - extent) // 4 * torch.tensor(places)
+    return torch.cat((corner, extent.expand_as(corner)), dim=-1).double()
 
 
 def output_from_frame(box: Tensor, size: int) -> Tensor:
@@ -114,3 +112,11 @@ def compose(c_from_b: Tensor, b_from_a: Tensor) -> Tensor:
     c_from_a = c_from_b[..., :2] @ b_from_a
     c_from_a[..., 2] += c_from_b[..., 2]
     return c_from_a
+
+
+def invert(b_from_a: Tensor) -> Tensor:
+    """``a_from_b`` of affine matrices (..., 2, 3); infinite or NaN where there is no inverse."""
+    a, b, c, d = b_from_a[..., :2].flatten(-2).unbind(-1)
+    linear = torch.stack((torch.stack((d, -b), dim=-1), torch.stack((-c, a), dim=-1)), dim=-2)
+    linear = linear / (a * d - b * c)[..., None, None]
+    return torch.cat((linear, -linear @ b_from_a[..., 2:]), dim=-1)

@@ -51,9 +51,9 @@ class Latents(NamedTuple):
     color: Tensor
     texture: Tensor
 
-    def video(self, rows: slice) -> "Latents":
+    def videos(self, some: slice) -> "Latents":
         """The same for some of the videos."""
-        return Latents(*(t[rows] for t in self))
+        return Latents(*(t[some] for t in self))
 
 
 def draw_words(seed: int, index: Tensor, num_objects: int) -> dict[Stream, Tensor]:

@@ -1,21 +1,25 @@
-"""The one plain function: addresses in, uint8 videos out. Training, tests, notebooks and the command line call it."""
+"""The plain functions: addresses in, uint8 videos out. Training, tests, notebooks and the command line call them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from types import ModuleType
 from typing import Literal
 
+import psutil
 import torch
 from torch import Tensor
 
 from vsr import geometry
 from vsr.errors import InputError
 from vsr.latents import Latents, latents
-from vsr.raster import Scene, fused
+from vsr.raster import Scene
 from vsr.recipe import Recipe
 from vsr.rng import Stream, below, words
 from vsr.textures.bank import TextureBank
+from vsr.truth import Truth
 
 Renderer = Literal["fused", "reference"]
+Antialias = Literal[1, 2, 4]
 _MATRICES_AT_ONCE = 32_768  # objects x frames: bounds the work memory (10 MiB measured), whatever is asked for
 
 
@@ -31,56 +35,61 @@ def render_clips(
     renderer: Renderer = "fused",
     device: torch.device | str = "cpu",
     bank: TextureBank | None = None,
+    antialias: Antialias = 1,
 ) -> Tensor:
     """The clips that training sees at the given addresses.
 
     The first frame is uniform over the video; the view is VideoMAE's MultiScaleCrop, drawn once per clip. Both follow
     from ``(seed, index, epoch)``. The crop is a camera: it is rendered at its final size, not resampled.
 
+    On CUDA, ``fused`` draws all of a batch in two launches, in the current stream, and never waits for the device
+    (textures must have been made before, see :meth:`TextureBank.fill`).
+
     Args:
         recipe: the dataset.
         seed: the data seed, 0 .. 2^64 - 1.
-        index: B videos.
+        index: B videos. Numbers on the CPU are checked; to look at those on another device would be to wait for it.
         epoch: which clip of them, one for all or one each.
         num_frames: T.
         stride: video frames from one clip frame to the next.
         size: H = W of the output, px.
         crop: MultiScaleCrop; False shows the whole frame.
-        renderer: ``fused`` (Numba, on the CPU; for another device its pixels are copied there) or ``reference``
-            (Kornia, on ``device``). They agree in all but 1e-5 of the pixels, those on outlines or texel borders.
-        device: where the result is.
-        bank: the textures to use; None keeps one per recipe and seed, and makes only textures that are seen.
+        renderer: ``fused`` (Numba on the CPU, Triton on CUDA) or ``reference`` (Kornia). They agree in all but 1e-5 of
+            the pixels, those on outlines or texel borders.
+        device: where to draw. One that is neither CPU nor CUDA gets pixels that the CPU drew.
+        bank: the textures to use, on ``device``; None keeps one per recipe and seed, and makes only textures that are
+            seen.
+        antialias: samples a pixel is the mean of, along each side (paper: 1).
 
     Returns:
         uint8 (B, C, T, H, W), RGB.
 
     Raises:
-        InputError: an index outside a fixed set, a clip longer than the shortest video, textures that can't be had.
+        InputError: an index outside a fixed set, a clip longer than the shortest video, no such device, more than
+            fits in memory, textures that can't be had or are on another device.
     """
     span = (num_frames - 1) * stride + 1
     if num_frames < 1 or stride < 1 or size < 1:
         raise InputError(f"num_frames {num_frames}, stride {stride} and size {size} must all be 1 or more")
+    if antialias not in (1, 2, 4):
+        raise InputError(f"antialias {antialias} must be 1, 2 or 4")
     if span > recipe.duration[0]:
         raise InputError(
             f"a clip of {num_frames} frames, {stride} apart, spans {span} frames, but videos of {recipe.name!r} have "
             f"as few as {recipe.duration[0]}: lower num_frames or stride"
         )
-    where = torch.device("cpu" if renderer == "fused" else device)
-    numbers = torch.as_tensor(index, dtype=torch.int64).to(where)
-    epochs = torch.as_tensor(epoch, dtype=torch.int64).to(where).expand(len(numbers))
-    bank = _bank_for(recipe, seed, where) if bank is None and recipe.fill != "color" else bank
-    out = torch.empty(len(numbers), 3, num_frames, size, size, dtype=torch.uint8, device=where)
-    videos_at_once = max(1, _MATRICES_AT_ONCE // (num_frames * recipe.num_objects))
-    for first in range(0, len(numbers), videos_at_once):
-        some = slice(first, first + videos_at_once)
-        drawn = latents(recipe, seed, numbers[some])
-        word = words(Stream.CLIP, seed, numbers[some], epochs[some])[:, 0]
-        start = below(word[:, 0], drawn.duration - span + 1)
-        time = start[:, None] + stride * torch.arange(num_frames, device=where)
-        box = _whole_frame(recipe, where)
-        if crop:
-            box = geometry.multi_scale_crop(word[:, 1], word[:, 2], recipe.size, size)
-        _draw(recipe, drawn, time, box, renderer, bank, out[some])
+    where = drawn_on(device)
+    numbers, epochs = _addresses(recipe, index, epoch, where)
+    bank = _bank_for(recipe, seed, where, bank)
+    out = _room((len(numbers), 3, num_frames, size, size), where)
+    if renderer == "fused" and where.type == "cuda" and (bank is None or bank.complete):
+        textures = () if bank is None else (bank.row, bank.textures)
+        draw_clips = _renderer(renderer, where).draw_clips
+        draw_clips(recipe, seed, numbers, epochs, stride, crop, out, antialias, *textures)
+    else:
+        for some in _parts(len(numbers), num_frames * recipe.num_objects):
+            drawn, time, box = _clips(recipe, seed, numbers[some], epochs[some], num_frames, stride, size, crop)
+            _draw(recipe, drawn, time, box, renderer, bank, out[some], antialias)
     return out.to(device)
 
 
@@ -92,6 +101,7 @@ def render_video(
     renderer: Renderer = "fused",
     device: torch.device | str = "cpu",
     bank: TextureBank | None = None,
+    antialias: Antialias = 1,
 ) -> Tensor:
     """One whole video, every frame, uncropped.
 
@@ -101,68 +111,203 @@ def render_video(
         index: which video.
         size: H = W of the output, px.
         renderer: as for :func:`render_clips`.
-        device: where the result is.
+        device: as for :func:`render_clips`.
         bank: as for :func:`render_clips`.
+        antialias: as for :func:`render_clips`.
 
     Returns:
         uint8 (T, H, W, C), RGB; T is the video's own duration, 100 .. 200 in the paper.
 
     Raises:
-        InputError: an index outside a fixed set, textures that can't be had.
+        InputError: as :func:`render_clips`.
     """
-    where = torch.device("cpu" if renderer == "fused" else device)
-    bank = _bank_for(recipe, seed, where) if bank is None and recipe.fill != "color" else bank
-    drawn = latents(recipe, seed, torch.tensor([index], device=where))
+    where = drawn_on(device)
+    numbers, _ = _addresses(recipe, [index], 0, where)
+    bank = _bank_for(recipe, seed, where, bank)
+    drawn = latents(recipe, seed, numbers)
     time = torch.arange(int(drawn.duration), device=where)[None]
-    out = torch.empty(1, len(time[0]), size, size, 3, dtype=torch.uint8, device=where)
-    _draw(recipe, drawn, time, _whole_frame(recipe, where), renderer, bank, out.permute(0, 4, 1, 2, 3))
+    out = _room((1, len(time[0]), size, size, 3), where)
+    box = geometry.crop_boxes(recipe.size, None)[0].to(where)
+    _draw(recipe, drawn, time, box, renderer, bank, out.permute(0, 4, 1, 2, 3), antialias)
     return out[0].to(device)
 
 
-def _whole_frame(recipe: Recipe, device: torch.device) -> Tensor:
-    return torch.tensor([[0, 0, recipe.size, recipe.size]], dtype=torch.float64, device=device)
+def render_truth(
+    recipe: Recipe,
+    seed: int = 0,
+    index: Sequence[int] | Tensor = (0,),
+    epoch: int | Sequence[int] | Tensor = 0,
+    num_frames: int = 16,
+    stride: int = 4,
+    size: int = 224,
+    crop: bool = True,
+    renderer: Renderer = "fused",
+    device: torch.device | str = "cpu",
+    bank: TextureBank | None = None,
+) -> Truth:
+    """The clips of :func:`render_clips`, and what there is to know about every pixel and object of them.
+
+    Args: as for :func:`render_clips`.
+
+    Returns:
+        The clips with their ground truth: visible objects, depth, shapes, motion, optical flow.
+
+    Raises:
+        InputError: as :func:`render_clips`.
+    """
+    where = drawn_on(device)
+    clips = render_clips(recipe, seed, index, epoch, num_frames, stride, size, crop, renderer, where, bank)
+    numbers, epochs = _addresses(recipe, index, epoch, where)
+    visible = _room((len(numbers), num_frames, size, size), where, torch.int32)
+    drawn, time, box = _clips(recipe, seed, numbers, epochs, num_frames, stride, size, crop)
+    matrices = []
+    for some in _parts(len(numbers), num_frames * recipe.num_objects):
+        scene = _scene(recipe, drawn.videos(some), time[some], box[some], size)
+        _renderer(renderer, where).visible(scene, visible[some])
+        matrices.append(scene.output_from_unit)
+    zoom = (size / box[:, 2:])[:, None]
+    way = torch.stack((drawn.direction.cos(), drawn.direction.sin()), dim=-1) * zoom
+    speed = drawn.speed[:, None] + drawn.acceleration[:, None] * time[:, :, None]
+    return Truth(
+        video=clips,
+        object=visible,
+        shape=drawn.shape,
+        velocity=speed[..., None] * way[:, None],
+        acceleration=drawn.acceleration[..., None] * way,
+        output_from_unit=torch.cat(matrices),
+        time=time,
+    )
+
+
+def drawn_on(device: torch.device | str) -> torch.device:
+    """Where the pixels of clips for ``device`` are made, and their textures kept.
+
+    Raises:
+        InputError: there is no such CUDA device.
+    """
+    device = torch.device(device)
+    if device.type != "cuda":
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if (device.index or 0) >= count:
+        has = f"devices cuda:0 .. cuda:{count - 1}" if count else "no CUDA device"
+        raise InputError(f"device {str(device)!r} is not here, this machine has {has}: use one of them, or 'cpu'")
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+def _addresses(
+    recipe: Recipe, index: Sequence[int] | Tensor, epoch: int | Sequence[int] | Tensor, where: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Index and epoch, int64 (B,), on a device."""
+    numbers = torch.as_tensor(index, dtype=torch.int64)
+    if numbers.device.type == "cpu":
+        recipe.check_index(numbers)
+    epochs = torch.as_tensor(epoch, dtype=torch.int64).to(where, non_blocking=True)
+    return numbers.to(where, non_blocking=True), epochs.expand(len(numbers))
+
+
+def _room(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.uint8) -> Tensor:
+    """An output to draw into."""
+    size = dtype.itemsize
+    for side in shape:
+        size *= side
+    free = psutil.virtual_memory().available if device.type == "cpu" else None
+    try:
+        if free is None or size < free:
+            return torch.empty(shape, dtype=dtype, device=device)
+    except torch.OutOfMemoryError:
+        free = torch.cuda.mem_get_info(device)[0]
+    fits = int(0.8 * (free or 0) / size * shape[0])
+    raise InputError(
+        f"{shape[0]} clips take {size / 2**30:.1f} GiB as {tuple(shape[1:])} each, but {device} has "
+        f"{(free or 0) / 2**30:.1f} GiB free: " + (f"render at most {fits} at a time" if fits else "make them smaller")
+    )
+
+
+def _bank_for(recipe: Recipe, seed: int, device: torch.device, bank: TextureBank | None) -> TextureBank | None:
+    """The textures a recipe needs, or None."""
+    if recipe.fill == "color":
+        return None
+    if bank is None:
+        return _kept_bank(recipe, seed, device)
+    if bank.textures.device != device:
+        raise InputError(
+            f"the textures of {recipe.name!r} are on {bank.textures.device}, the clips are drawn on {device}: make the "
+            f"bank there, TextureBank(recipe, seed, {str(device)!r})"
+        )
+    return bank
 
 
 @lru_cache(maxsize=2)
-def _bank_for(recipe: Recipe, seed: int, device: torch.device) -> TextureBank:
+def _kept_bank(recipe: Recipe, seed: int, device: torch.device) -> TextureBank:
     return TextureBank(recipe, seed, device)
 
 
+def _parts(videos: int, matrices: int) -> Iterator[slice]:
+    """Which videos to do at a time, when each has so many matrices."""
+    step = max(1, _MATRICES_AT_ONCE // matrices)
+    return (slice(first, first + step) for first in range(0, videos, step))
+
+
+def _clips(
+    recipe: Recipe, seed: int, index: Tensor, epoch: Tensor, num_frames: int, stride: int, size: int, crop: bool
+) -> tuple[Latents, Tensor, Tensor]:
+    """What the clips at B addresses show: objects, times int64 (B, T), boxes float64 (B, 4) in frame px."""
+    drawn = latents(recipe, seed, index)
+    word = words(Stream.CLIP, seed, index, epoch)[:, 0]
+    start = below(word[:, 0], drawn.duration - (num_frames - 1) * stride)
+    boxes = geometry.crop_boxes(recipe.size, size if crop else None).to(index.device)
+    box = boxes[below(word[:, 1], boxes.shape[0]), below(word[:, 2], boxes.shape[1])]
+    return drawn, start[:, None] + stride * torch.arange(num_frames, device=index.device), box
+
+
+def _scene(recipe: Recipe, drawn: Latents, time: Tensor, box: Tensor, size: int) -> Scene:
+    """B videos at times (B, T), seen through boxes (B, 4) at ``size`` px."""
+    camera = geometry.output_from_frame(box, size)[:, None, None]
+    return Scene(
+        output_from_unit=geometry.compose(camera, geometry.frame_from_unit(drawn, time)),
+        outlines=geometry.outlines(drawn),
+        color=drawn.color,
+        texture=drawn.texture,
+        texels=drawn.radius * (recipe.texture_size / (2 * recipe.size)),
+        textures=None,
+    )
+
+
 def _draw(
-    recipe: Recipe, drawn: Latents, time: Tensor, box: Tensor, renderer: Renderer, bank: TextureBank | None, out: Tensor
-) -> None:
-    """Draw B videos at times (B, T) through the camera ``box`` (B or 1, 4) into ``out`` (B, C, T, H, W)."""
-    camera = geometry.output_from_frame(box, out.shape[-1])[:, None, None]
-    outline = geometry.outlines(drawn)
+    recipe: Recipe, drawn: Latents, time: Tensor, box: Tensor, renderer: Renderer, bank: TextureBank | None,
+    out: Tensor, antialias: int,
+) -> None:  # fmt: skip
+    """Draw B videos at times (B, T) through boxes (B, 4) into ``out`` (B, C, T, H, W)."""
+    raster = _renderer(renderer, out.device)
+    size = out.shape[-1] * antialias
     frames_at_once = max(1, _MATRICES_AT_ONCE // (len(time) * recipe.num_objects))
     for some, pixels in zip(time.split(frames_at_once, dim=1), out.split(frames_at_once, dim=2), strict=True):
-        scene = Scene(
-            output_from_unit=geometry.compose(camera, geometry.frame_from_unit(drawn, some)),
-            outlines=outline,
-            color=drawn.color,
-            texture=drawn.texture,
-            texels=drawn.radius * (recipe.texture_size / (2 * recipe.size)),
-            textures=None,
-        )
+        scene = _scene(recipe, drawn, some, box, size)
         if bank is not None:
             if not bank.complete:
-                bank.make(_seen(scene, pixels), progress=True)
-            scene = scene._replace(texture=bank.rows(drawn.texture), textures=bank.textures)
-        if renderer == "fused":
-            fused.draw(scene, pixels)
-        else:
-            from vsr.raster import reference  # Kornia takes seconds to import
-
-            reference.draw(scene, pixels)
+                top = torch.empty(len(out), pixels.shape[2], size, size, dtype=torch.int32, device=out.device)
+                _renderer("fused", out.device).visible(scene, top)
+                bank.make(_shown(drawn.texture, top), progress=True)
+            scene = scene._replace(texture=bank.row[drawn.texture], textures=bank.textures)
+        raster.draw(scene, pixels, antialias)
 
 
-def _seen(scene: Scene, out: Tensor) -> Tensor:
-    """The pool positions of the textures that a scene shows."""
-    videos, _, frames, height, width = out.shape
-    if out.device.type != "cpu":  # no quick look there: all that may be needed
-        return scene.texture
-    top = torch.empty(videos, frames, height, width, dtype=torch.int32)
-    fused.visible(scene, top)
-    return torch.cat(
-        [objects[numbers[numbers >= 0].unique()] for objects, numbers in zip(scene.texture, top, strict=True)]
-    )
+def _shown(texture: Tensor, top: Tensor) -> Tensor:
+    """The pool positions of the textures that are seen, given the objects' (B, N) and what pixels show (B, T, H, W)."""
+    return torch.cat([objects[number[number >= 0].unique()] for objects, number in zip(texture, top, strict=True)])
+
+
+def _renderer(name: Renderer, device: torch.device) -> ModuleType:
+    """The module that draws scenes. Kornia takes seconds to import and Triton is not on every machine."""
+    if name == "reference":
+        from vsr.raster import reference
+
+        return reference
+    if device.type == "cuda":
+        from vsr.raster import fused_cuda
+
+        return fused_cuda
+    from vsr.raster import fused_cpu
+
+    return fused_cpu

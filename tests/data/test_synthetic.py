@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import DataLoader
 
 import vsr
 from vsr.data.synthetic import SyntheticVideos
@@ -95,9 +96,10 @@ json.dump(module.seen, open({str(tmp_path)!r} + f"/rank{{trainer.global_rank}}.j
 
 def test_batches_follow_the_contract():
     data = SyntheticVideos(replace(RECIPE, num_videos=None), num_frames=2, size=16, global_batch_size=4)
-    addresses = next(iter(data.train_dataloader()))
-    assert [t.tolist() for t in addresses] == [[0, 1, 2, 3], [0, 0, 0, 0]]
-    batch = data.on_after_batch_transfer(addresses, 0)
+    now, following = next(iter(data.train_dataloader()))
+    assert [t.tolist() for t in now] == [[0, 1, 2, 3], [0, 0, 0, 0]]
+    assert [t.tolist() for t in following] == [[4, 5, 6, 7], [0, 0, 0, 0]]
+    batch = data.on_after_batch_transfer((now, following), 0)
     assert batch["video"].shape == (4, 3, 2, 16, 16)
     assert batch["video"].dtype == torch.uint8
 
@@ -118,3 +120,21 @@ def test_what_cannot_train_is_refused_before_it_starts():
         SyntheticVideos(load_recipe("acc_images"))
     with pytest.raises(InputError, match=r"max_batch_per_device 0"):
         SyntheticVideos(RECIPE, global_batch_size=4, max_batch_per_device=0)
+
+
+def test_workers_change_nothing():
+    data = SyntheticVideos(RECIPE, num_frames=2, size=8, global_batch_size=8, max_batch_per_device=4)
+    loader = data.train_dataloader()
+    workers = DataLoader(loader.dataset, batch_size=None, sampler=loader.sampler, num_workers=2)
+    for alone, apart in zip(loader, workers, strict=True):
+        for one, other in zip(alone, apart, strict=True):
+            assert all(map(torch.equal, one, other))
+    assert len(workers) == 4
+    assert str(data).startswith("{Train dataloader")  # Lightning asks the loader when it prints the module
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    count = torch.cuda.device_count()
+    message = r"this machine has no CUDA device: use one of them, or 'cpu'" if not count else r"use one of them"
+    with pytest.raises(InputError, match=rf"device 'cuda:{count}' is not here, .*{message}"):
+        vsr.render_clips(RECIPE, num_frames=2, size=8, device=f"cuda:{count}")

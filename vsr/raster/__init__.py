@@ -1,7 +1,7 @@
 """From matrices to pixels: two renderers with one meaning.
 
-``reference`` is plain Kornia and says what a frame is; ``fused`` is fast. Both draw a :class:`Scene` into an output.
-They read tensors only: what to draw is decided in ``vsr.render``.
+``reference`` is plain Kornia and says what a frame is; ``fused_cpu`` (Numba) and ``fused_cuda`` (Triton) are fast. Each
+has ``draw`` and ``visible``, which take a :class:`Scene` into an output.
 
 Convention: pixel (i, j) shows the point (j + 0.5, i + 0.5) of the output. It shows the object with the highest number
 whose outline holds that point (objects are painted in order, so the last covers), or black. A textured object shows
@@ -33,6 +33,12 @@ class Scene(NamedTuple):
     texture: Tensor
     texels: Tensor
     textures: Tensor | None
+
+    def videos(self, some: slice) -> "Scene":
+        """The same for some of the videos."""
+        outlines = Outlines(*(t[some] for t in self.outlines))
+        of_them = (self.color[some], self.texture[some], self.texels[some])
+        return Scene(self.output_from_unit[some], outlines, *of_them, self.textures)
 
 
 MIN_AREA = 1e-9

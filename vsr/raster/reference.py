@@ -16,21 +16,35 @@ from vsr.raster import MIN_AREA, Scene
 _CHUNK = 8  # objects tested at a time
 
 
-def draw(scene: Scene, out: Tensor) -> None:
+def draw(scene: Scene, out: Tensor, antialias: int = 1) -> None:
     """Draw every frame.
 
     Args:
-        scene: T frames of B videos.
+        scene: T frames of B videos, ``antialias`` times as large as the output.
         out: uint8 (B, 3, T, H, W), overwritten; any strides.
+        antialias: A: a pixel is the mean of A x A samples, rounded half up.
     """
     for video in range(out.shape[0]):
         for frame in range(out.shape[2]):
-            top = visible(scene, video, frame, *out.shape[3:])
-            out[video, :, frame] = _shade(scene, video, frame, top)
+            top = _visible_in(scene, video, frame, out.shape[3] * antialias, out.shape[4] * antialias)
+            samples = _shade(scene, video, frame, top).unflatten(1, (-1, antialias)).unflatten(3, (-1, antialias))
+            out[video, :, frame] = (samples.sum(dim=(2, 4)) + antialias**2 // 2) // antialias**2
 
 
-def visible(scene: Scene, video: int, frame: int, height: int, width: int) -> Tensor:
-    """The number of the object that each pixel shows: int64 (H, W), -1 where there is none."""
+def visible(scene: Scene, out: Tensor) -> None:
+    """The number of the object that each pixel shows, -1 where there is none.
+
+    Args:
+        scene: T frames of B videos.
+        out: int32 (B, T, H, W), overwritten.
+    """
+    for video in range(out.shape[0]):
+        for frame in range(out.shape[1]):
+            out[video, frame] = _visible_in(scene, video, frame, *out.shape[2:])
+
+
+def _visible_in(scene: Scene, video: int, frame: int, height: int, width: int) -> Tensor:
+    """The same for one frame: int64 (H, W)."""
     matrices = scene.output_from_unit[video, frame]
     points = _pixel_centers(height, width, matrices)
     circle, edges = (outline[video] for outline in scene.outlines)

@@ -26,6 +26,7 @@ class TextureBank:
 
     Attributes:
         textures: uint8 (K, S, S, 3), those made so far, RGB.
+        row: int64 (pool,), where each texture of the pool stands in ``textures``; -1: not made yet.
 
     Raises:
         InputError: the recipe has no textures, needs a folder and names none, or asks for more than the folder has.
@@ -37,7 +38,7 @@ class TextureBank:
         self.recipe, self.seed = recipe, seed
         self.folder = self._open_folder()
         self.textures = torch.empty(0, *self._shape, dtype=torch.uint8, device=device)
-        self._row = torch.full((recipe.texture_pool,), -1, device=device)
+        self.row = torch.full((recipe.texture_pool,), -1, device=device)
         self._made = 0
 
     @property
@@ -71,10 +72,6 @@ class TextureBank:
             )
         return folder
 
-    def rows(self, texture: Tensor) -> Tensor:
-        """Where pool positions stand in ``textures``: int64, -1 for those not made yet."""
-        return self._row[texture]
-
     def make(self, texture: Tensor, progress: bool = False) -> None:
         """Make those of the given pool positions that are missing.
 
@@ -83,13 +80,13 @@ class TextureBank:
             progress: show a progress bar.
         """
         wanted = texture.unique()
-        missing = wanted[self._row[wanted] < 0]
+        missing = wanted[self.row[wanted] < 0]
         self._reserve(self._made + len(missing))
         with tqdm(total=len(missing), desc="textures", unit="", delay=1, leave=False, disable=not progress) as bar:
             for some in missing.split(_BATCH):
                 rows = torch.arange(self._made, self._made + len(some), device=some.device)
                 self.textures[rows] = self.generate(some).permute(0, 2, 3, 1)
-                self._row[some] = rows
+                self.row[some] = rows
                 self._made += len(some)
                 bar.update(len(some))
 

@@ -21,12 +21,13 @@ _TILE = 16  # px; a multiple of the SIMD width, so that a row is two AVX instruc
 _options: dict[str, Any] = {"cache": True, "error_model": "numpy", "boundscheck": False}
 
 
-def draw(scene: Scene, out: Tensor) -> None:
+def draw(scene: Scene, out: Tensor, antialias: int = 1) -> None:
     """Draw every frame.
 
     Args:
-        scene: T frames of B videos, on the CPU.
+        scene: T frames of B videos, on the CPU, ``antialias`` times as large as the output.
         out: uint8 (B, 3, T, H, W), overwritten; any strides.
+        antialias: A, 1, 2 or 4: a pixel is the mean of A x A samples, rounded half up.
     """
     textured = scene.textures is not None
     textures = scene.textures.numpy() if scene.textures is not None else np.zeros((1, 1, 1, 3), np.uint8)
@@ -37,6 +38,7 @@ def draw(scene: Scene, out: Tensor) -> None:
         scene.texels.numpy(),
         textures,
         textured,
+        antialias,
         out.numpy(),
     )
 
@@ -57,7 +59,7 @@ def _arrays(scene: Scene) -> tuple[Any, ...]:
 
 
 @numba.njit(**_options)
-def _place(matrices, circle, edges, height, width, number, box, tests, inverse):  # type: ignore[no-untyped-def]
+def _place(matrices, circle, edges, height, width, number, box, tests, inverse):
     """List the objects that may touch the frame, front first; return how many.
 
     For the m-th of them: ``number[m]`` is its number, ``box[m]`` its bounds x0, x1, y0, y1 (px), ``inverse[m]`` its
@@ -93,7 +95,7 @@ def _place(matrices, circle, edges, height, width, number, box, tests, inverse):
 
 
 @numba.njit(**_options)
-def _touch(circle, tests, x, y, half):  # type: ignore[no-untyped-def]
+def _touch(circle, tests, x, y, half):
     """Whether an outline covers all (2), maybe some (1) or none (0) of the pixels of a tile.
 
     The tile's pixel centres span (x, y) +- half, px. An outline is convex, so that its corners decide.
@@ -122,7 +124,7 @@ def _touch(circle, tests, x, y, half):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**_options)
-def _fill_lists(m, number, circle, box, tests, columns, rows, count, closed, lists):  # type: ignore[no-untyped-def]
+def _fill_lists(m, number, circle, box, tests, columns, rows, count, closed, lists):
     """Give every tile its objects, front first, up to the one that covers it."""
     half = np.float32((_TILE - 1) / 2)
     still_open = columns * rows
@@ -147,7 +149,7 @@ def _fill_lists(m, number, circle, box, tests, columns, rows, count, closed, lis
 
 
 @numba.njit(**_options)
-def _paint_tile(objects, closed, number, circle, tests, m, x0, y0, top):  # type: ignore[no-untyped-def]
+def _paint_tile(objects, closed, number, circle, tests, m, x0, y0, top):
     """The object each pixel of a tile shows: ``top`` int32 (TILE, TILE), ``m`` where there is none.
 
     Painted back to front from the object that covers the tile: one branch-free comparison per pixel and object.
@@ -185,7 +187,7 @@ def _paint_tile(objects, closed, number, circle, tests, m, x0, y0, top):  # type
 
 
 @numba.njit(**_options)
-def _prepare(matrices, circle, edges, height, width):  # type: ignore[no-untyped-def]
+def _prepare(matrices, circle, edges, height, width):
     """The objects of a frame and the list of each tile (see ``_place`` and ``_fill_lists``)."""
     n = len(matrices)
     number, box = np.empty(n, np.int32), np.empty((n, 4), np.float64)
@@ -199,7 +201,7 @@ def _prepare(matrices, circle, edges, height, width):  # type: ignore[no-untyped
 
 
 @numba.njit(parallel=True, **_options)
-def _visible(output_from_unit, circle, edges, out):  # type: ignore[no-untyped-def]
+def _visible(output_from_unit, circle, edges, out):
     videos, frames, height, width = out.shape
     for vf in numba.prange(videos * frames):
         v, f = vf // frames, vf % frames
@@ -216,8 +218,9 @@ def _visible(output_from_unit, circle, edges, out):  # type: ignore[no-untyped-d
 
 
 @numba.njit(parallel=True, **_options)
-def _draw(output_from_unit, circle, edges, color, texture, texels, textures, textured, out):  # type: ignore[no-untyped-def]
+def _draw(output_from_unit, circle, edges, color, texture, texels, textures, textured, antialias, out):
     videos, _, frames, height, width = out.shape
+    height, width = height * antialias, width * antialias
     side = textures.shape[1]
     for vf in numba.prange(videos * frames):
         v, f = vf // frames, vf % frames
@@ -232,9 +235,11 @@ def _draw(output_from_unit, circle, edges, color, texture, texels, textures, tex
             for e in range(6):
                 texel[k, e] = inverse[k, e] * scale + (scale if e % 3 == 2 else 0.0)
         top = np.empty((_TILE, _TILE), np.int32)
+        sums = np.zeros((3, _TILE, _TILE), np.int32)  # of the samples of a pixel
         for tile in range(columns * rows):
             x0, y0 = tile % columns * _TILE, tile // columns * _TILE
             _paint_tile(lists[tile, : count[tile]], closed[tile], number, circle[v], tests, m, x0, y0, top)
+            here = out[v, :, f, y0 // antialias :, x0 // antialias :]
             for i in range(min(_TILE, height - y0)):
                 for c in range(min(_TILE, width - x0)):
                     k = top[i, c]
@@ -245,6 +250,15 @@ def _draw(output_from_unit, circle, edges, color, texture, texels, textures, tex
                         shown = textures[texture[v, number[k]], min(max(ty, 0), side - 1), min(max(tx, 0), side - 1)]
                     else:
                         shown = shade[k if not textured else m]
-                    out[v, 0, f, y0 + i, x0 + c] = shown[0]
-                    out[v, 1, f, y0 + i, x0 + c] = shown[1]
-                    out[v, 2, f, y0 + i, x0 + c] = shown[2]
+                    for channel in range(3):
+                        if antialias == 1:
+                            here[channel, i, c] = shown[channel]
+                        else:
+                            sums[channel, i // antialias, c // antialias] += shown[channel]
+            if antialias > 1:
+                samples = antialias * antialias
+                for i in range(min(_TILE, height - y0) // antialias):
+                    for c in range(min(_TILE, width - x0) // antialias):
+                        for channel in range(3):
+                            here[channel, i, c] = (sums[channel, i, c] + samples // 2) // samples
+                            sums[channel, i, c] = 0

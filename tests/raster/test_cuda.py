@@ -1,0 +1,237 @@
+"""The CUDA renderer: on a GPU where there is one, else the same code in Triton's interpreter, on small scenes."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import triton
+import triton.language as tl
+from test_agreement import ALLOWED, random_bank, scene_of
+
+import vsr
+from vsr import geometry
+from vsr.errors import InputError
+from vsr.latents import latents
+from vsr.raster import fused_cpu, fused_cuda, place
+from vsr.recipe import PROGRESSION, Recipe, load_recipe
+from vsr.rng import Stream, below, uniform, words
+
+FEW = {"num_objects": 40, "texture_pool": 16, "texture_size": 32}
+CLIP = {"index": [70, 3], "epoch": [1, 0], "num_frames": 2, "stride": 33, "size": 40}
+SEED = 2**63 + 12345
+
+
+def drawn_on(device, recipe, bank=None, crop=True, antialias=1, **clip):
+    """What ``render_clips`` does on CUDA, on any device that Triton runs on."""
+    clip = CLIP | clip
+    shape = (len(clip["index"]), 3, clip["num_frames"], clip["size"], clip["size"])
+    out = torch.full(shape, 7, dtype=torch.uint8, device=device)
+    index, epoch = (torch.tensor(clip[name], device=device) for name in ("index", "epoch"))
+    pool = () if bank is None else (bank.row.to(device), bank.textures.to(device))
+    fused_cuda.draw_clips(recipe, SEED, index, epoch, clip["stride"], crop, out, antialias, *pool)
+    return out.cpu()
+
+
+@triton.jit
+def _draw(out, uniforms, numbers, k0, k1, index, epoch, n, STREAM: tl.constexpr):
+    element = tl.arange(0, 64)
+    at = out + 4 * element
+    w0, w1, w2, w3 = place.words(k0, k1, STREAM, element, tl.load(index), tl.load(epoch))
+    tl.store(at, w0)
+    tl.store(at + 1, w1)
+    tl.store(at + 2, w2)
+    tl.store(at + 3, w3)
+    tl.store(uniforms + element, place.uniform(w0))
+    tl.store(numbers + element, place.below(w0, n))
+
+
+@pytest.mark.parametrize("seed", [0, 1, SEED, 2**64 - 1])
+def test_draws_are_bit_equal(cuda, seed):
+    for stream, video, clip, n in ((Stream.ANGLE, 9536, 0, 6), (Stream.CLIP, 2**32 - 1, 3199, 2**31)):
+        out = torch.zeros(64, 4, dtype=torch.int64, device=cuda)
+        uniforms = torch.zeros(64, dtype=torch.float64, device=cuda)
+        numbers = torch.zeros(64, dtype=torch.int64, device=cuda)
+        address = (torch.tensor([video], device=cuda), torch.tensor([clip], device=cuda))
+        _draw[(1,)](out, uniforms, numbers, seed & 0xFFFFFFFF, seed >> 32, *address, n, STREAM=int(stream))
+        expected = words(stream, seed, torch.tensor([video]), clip, 64)[0]
+        assert torch.equal(out.cpu(), expected)
+        assert torch.equal(uniforms.cpu(), uniform(expected[:, 0]).double())
+        assert torch.equal(numbers.cpu(), below(expected[:, 0], n))
+
+
+@pytest.mark.parametrize("name", PROGRESSION)
+def test_objects_are_placed_where_the_address_says(cuda, name):
+    """Draws and look-ups are equal, float64 values to rounding, for every dataset and all 500 objects."""
+    recipe, size, frames, stride = load_recipe(name), 224, 2, 9
+    index, epoch = torch.tensor([5000]), torch.tensor([3])
+    placed = place.Placed.empty(1, frames, recipe.num_objects, cuda)
+    rows = None if recipe.fill == "color" else torch.arange(recipe.texture_pool, device=cuda)
+    tables = place.tables(recipe, size, cuda)
+    place.place_clips(recipe, tables, SEED, index.to(cuda), epoch.to(cuda), stride, size, rows, placed)
+    placed = place.Placed(*(t.cpu() for t in placed))
+
+    drawn, time, box = vsr.render._clips(recipe, SEED, index, epoch, frames, stride, size, True)
+    scene = vsr.render._scene(recipe, drawn, time, box, size)
+    m = scene.output_from_unit
+    center, reach = m[..., 2], m[..., :2].norm(dim=-1)
+    touches = ((center + reach > 0) & (center - reach < size)).all(dim=-1)
+    first, last = placed.box & 255, placed.box >> 8 & 255
+    assert torch.equal(first <= last, touches)
+    inverse = geometry.invert(m).flatten(-2).transpose(-1, -2)
+    where = touches[:, :, None].expand_as(inverse)
+    torch.testing.assert_close(placed.matrix[where], inverse[where].float(), rtol=2e-6, atol=2e-6)
+    assert torch.equal(placed.circle.bool(), drawn.shape == 0)
+    if recipe.fill == "color":
+        color = drawn.color.int()
+        assert torch.equal(placed.look, color[..., 0] | color[..., 1] << 8 | color[..., 2] << 16)
+    else:
+        assert torch.equal(placed.look.long(), drawn.texture)
+        torch.testing.assert_close(placed.texels, scene.texels.float())
+    polygon = ~scene.outlines.circle
+    edges = placed.edges.unflatten(1, (4, 3)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(edges[polygon], scene.outlines.edges[polygon].float(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PROGRESSION)
+def test_clips_equal_the_cpu_renderers(cuda, name):
+    recipe = replace(load_recipe(name), **FEW)
+    bank = None if recipe.fill == "color" else random_bank(recipe)
+    expected = vsr.render_clips(recipe, seed=SEED, bank=bank, **CLIP)
+    assert (drawn_on(cuda, recipe, bank) != expected).any(dim=1).float().mean() <= ALLOWED
+    assert expected.unique().numel() > 20
+
+
+@pytest.mark.parametrize(("fill", "antialias", "size"), [("color", 2, 30), ("statistical", 4, 11)])
+def test_antialiasing_and_the_whole_frame_equal_the_cpu_renderers(cuda, fill, antialias, size):
+    recipe = replace(load_recipe("acc_textures"), fill=fill, **FEW)
+    bank = None if fill == "color" else random_bank(recipe)
+    options = {"crop": False, "antialias": antialias, "size": size}
+    expected = vsr.render_clips(recipe, seed=SEED, bank=bank, **(CLIP | options))
+    assert (drawn_on(cuda, recipe, bank, **options) != expected).any(dim=1).float().mean() <= ALLOWED
+
+
+def test_the_top_object_and_scenes_equal_the_cpu_renderers(cuda):
+    scene = scene_of(replace(load_recipe("acc_shapes"), **FEW), 40)
+    top, expected = (torch.empty(1, 2, 40, 40, dtype=torch.int32) for _ in range(2))
+    fused_cpu.visible(scene, expected)
+    there = scene._replace(
+        **{name: getattr(scene, name).to(cuda) for name in ("output_from_unit", "color", "texture", "texels")},
+        outlines=geometry.Outlines(*(t.to(cuda) for t in scene.outlines)),
+    )
+    top = top.to(cuda)
+    fused_cuda.visible(there, top)
+    assert torch.equal(top.cpu(), expected)
+    out = torch.empty(1, 2, 40, 40, 3, dtype=torch.uint8, device=cuda)  # strides as render_video has them
+    fused_cuda.draw(there, out.permute(0, 4, 1, 2, 3))
+    shown = torch.where(expected[..., None] >= 0, scene.color[0][expected.clamp(min=0)], 0)
+    assert torch.equal(out.cpu(), shown)
+
+
+def test_parts_give_the_same_clips(cuda, monkeypatch):
+    recipe = replace(load_recipe("acc_shapes"), **FEW)
+    whole = drawn_on(cuda, recipe, index=[1, 2, 3], epoch=[0, 0, 5], num_frames=1)
+    monkeypatch.setattr(fused_cuda, "_WORK_AT_LEAST", 2 * place.Placed.nbytes(1, 40))
+    monkeypatch.setattr(fused_cuda, "_WORK_SHARE", 0)
+    out = torch.empty(3, 3, 1, 40, 40, dtype=torch.uint8, device=cuda)
+    assert [part for part, _ in fused_cuda._parts(out, 40, 1)] == [slice(0, 2), slice(2, 3)]
+    assert torch.equal(drawn_on(cuda, recipe, index=[1, 2, 3], epoch=[0, 0, 5], num_frames=1), whole)
+
+
+@pytest.mark.parametrize("frames", [1, 16])
+def test_work_memory_is_what_it_says(frames):
+    placed = place.Placed.empty(3, frames, 500, torch.device("cpu"))
+    assert sum(t.numel() * t.element_size() for t in placed) == 3 * place.Placed.nbytes(frames, 500)
+
+
+def test_a_side_with_too_many_tiles_is_refused(cuda):
+    out = torch.empty(1, 3, 1, 1021, 8, dtype=torch.uint8, device=cuda)
+    with pytest.raises(InputError, match=r"1021 x 8 px with antialias 4 are more than the 4080 px a side"):
+        fused_cuda.draw(scene_of(Recipe("r", num_objects=1), 8), out, 4)
+
+
+def test_the_kernels_compile_for_an_h200_without_one():
+    environ = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    script = Path(__file__).parents[2] / "benchmarks" / "kernels.py"
+    if not script.is_file():
+        pytest.skip("benchmarks are in the repository, not in the package")
+    done = subprocess.run(
+        [sys.executable, script], env=environ, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| _")]
+    assert len(rows) >= 6
+    for name, registers, spilled, _ in rows:
+        assert 0 < int(registers) <= 168, name  # 12 warps a multiprocessor at least
+        assert int(spilled) == 0, name
+
+
+class TestOnAGpu:
+    """What only a GPU can show."""
+
+    def test_nothing_waits_for_the_device(self, gpu):
+        recipe = replace(load_recipe("acc_textures"), **FEW)
+        bank = vsr.render.TextureBank(recipe, 0, gpu)
+        bank.generate = random_bank(recipe).generate
+        bank.fill()
+        options = {"device": gpu, "bank": bank, "num_frames": 4, "size": 64}
+        expected = vsr.render_clips(recipe, index=range(8), **options)  # compiles
+        index = torch.arange(8, device=gpu)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            clips = vsr.render_clips(recipe, index=index, **options)
+            clips = vsr.render_clips(recipe, index=range(8), **options)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(clips, expected)
+
+    def test_it_draws_in_the_current_stream(self, gpu):
+        recipe = load_recipe("acc_shapes")
+        expected = vsr.render_clips(recipe, index=range(16), device=gpu)
+        torch.cuda.synchronize()
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            clips = vsr.render_clips(recipe, index=range(16), device=gpu)
+            done = stream.record_event()
+        torch.cuda.current_stream().wait_event(done)
+        assert torch.equal(clips, expected)
+
+    @pytest.mark.parametrize("name", PROGRESSION)
+    def test_full_size_clips_equal_the_cpus(self, gpu, name):
+        recipe = replace(load_recipe(name), texture_pool=64)
+        bank = there = None
+        if recipe.fill != "color":
+            bank = random_bank(recipe)
+            there = random_bank(recipe, gpu)
+        clips = vsr.render_clips(recipe, index=[4, 9], device=gpu, bank=there)
+        assert (clips.cpu() != vsr.render_clips(recipe, index=[4, 9], bank=bank)).any(dim=1).float().mean() <= ALLOWED
+
+    def test_the_reference_runs_on_it(self, gpu):
+        recipe, options = load_recipe("acc_shapes"), {"index": [2], "num_frames": 2, "size": 64}
+        clips = vsr.render_clips(recipe, renderer="reference", device=gpu, **options)
+        assert (clips.cpu() != vsr.render_clips(recipe, **options)).any(dim=1).float().mean() <= ALLOWED
+
+    def test_work_memory_is_at_most_a_tenth_of_the_output(self, gpu):
+        recipe = load_recipe("acc_shapes")
+        vsr.render_clips(recipe, index=range(64), device=gpu)
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        clips = vsr.render_clips(recipe, index=range(64), device=gpu)
+        assert torch.cuda.max_memory_allocated() - before - clips.nbytes <= 0.1 * clips.nbytes
+
+    def test_latents_are_drawn_alike(self, gpu):
+        recipe = load_recipe("acc_textures")
+        for here, there in zip(*(latents(recipe, 1, torch.arange(4, device=d)) for d in ("cpu", gpu)), strict=True):
+            if here.is_floating_point():
+                torch.testing.assert_close(here, there.cpu(), rtol=1e-12, atol=1e-9)
+            else:
+                assert torch.equal(here, there.cpu())
+
+    def test_more_than_fits_says_how_much_would(self, gpu):
+        count = torch.cuda.mem_get_info()[1] // (3 * 16 * 224**2) + 1
+        with pytest.raises(InputError, match=rf"{count} clips take .* GiB .* free: render at most \d+ at a time"):
+            vsr.render_clips(load_recipe("acc_shapes"), index=range(count), device=gpu)

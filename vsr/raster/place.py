@@ -1,0 +1,359 @@
+"""Where every object is and what it looks like, on CUDA: addresses, or a scene, to :class:`Placed`, in one launch.
+
+``draws`` and ``values`` of this file are ``vsr.latents`` and ``vsr.geometry`` once more, as Triton: an address becomes
+a matrix inside one kernel, and nothing in between is ever stored. The draws are bit-equal (integers, 24-bit uniforms
+and look-ups); the float64 values agree to rounding. A test holds the two together for every dataset.
+"""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from vsr.geometry import crop_boxes
+from vsr.raster import MIN_AREA, Scene
+from vsr.recipe import Recipe, radius_table
+from vsr.rng import Stream
+
+TILE_H, TILE_W = 16, 32  # px; one warp paints one tile (vsr.raster.paint)
+MOST_PIXELS = 255 * TILE_H  # a tile's row and column are stored in a byte each
+_OBJECTS = 32  # placed by one program
+LAUNCH = {"num_warps": 1, "enable_fp_fusion": True}  # multiply-add; what must be bit-equal is integers
+
+_MIN_AREA = tl.constexpr(MIN_AREA)
+_TILE_H, _TILE_W = tl.constexpr(TILE_H), tl.constexpr(TILE_W)
+_NOWHERE = tl.constexpr(255)  # first column 255, last column 0
+_PI = tl.constexpr(math.pi)
+_RADII = tl.constexpr(200)
+_S = {s.name: tl.constexpr(int(s)) for s in Stream}
+_RADIUS, _POSITION, _COLOR, _SHAPE, _ANGLE = (_S[n] for n in ("RADIUS", "POSITION", "COLOR", "SHAPE", "ANGLE"))
+_DIRECTION, _SPEED, _ACCELERATION = (_S[n] for n in ("DIRECTION", "SPEED", "ACCELERATION"))
+_ROTATION, _SCALE, _SHEAR, _TEXTURE = (_S[n] for n in ("ROTATION", "SCALE", "SHEAR", "TEXTURE"))
+_DURATION, _CLIP = _S["DURATION"], _S["CLIP"]
+
+
+class Placed(NamedTuple):
+    """What the painter reads: the work memory of B videos, 28 T + 57 bytes an object.
+
+    Attributes:
+        matrix: float32 (B, T, 6, N), each object's output -> unit frame, row by row.
+        box: int32 (B, T, N), the tiles its bounds touch: first and last column, first and last row, a byte each.
+        edges: float32 (B, 12, N), (nx, ny, d) of the four half-planes; not read for circles.
+        circle: int8 (B, N).
+        look: int32 (B, N), its colour R + 256 G + 65536 B or the row of its texture.
+        texels: float32 (B, N), texels per unit of the unit frame.
+    """
+
+    matrix: Tensor
+    box: Tensor
+    edges: Tensor
+    circle: Tensor
+    look: Tensor
+    texels: Tensor
+
+    @classmethod
+    def empty(cls, videos: int, frames: int, objects: int, device: torch.device) -> "Placed":
+        """Room for so many, not yet written."""
+
+        def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.empty(videos, *shape, objects, dtype=dtype, device=device)
+
+        whole = torch.int32
+        return cls(
+            room(frames, 6), room(frames, dtype=whole), room(12), room(dtype=torch.int8), room(dtype=whole), room()
+        )
+
+    @staticmethod
+    def nbytes(frames: int, objects: int) -> int:
+        """Bytes per video."""
+        return objects * (frames * 28 + 57)
+
+
+class Tables(NamedTuple):
+    """The numbers of a recipe that the kernel reads, on a device.
+
+    Attributes:
+        spans: float64 (7, 2), low and high - low of what is uniform, in the kernel's order.
+        ends: int32 (200,), see :func:`vsr.recipe.radius_table`.
+        radii: float64 (200,), px.
+        boxes: float64 (S, P, 4), see :func:`vsr.geometry.crop_boxes`.
+    """
+
+    spans: Tensor
+    ends: Tensor
+    radii: Tensor
+    boxes: Tensor
+
+
+@lru_cache(maxsize=8)
+def tables(recipe: Recipe, crop: int | None, device: torch.device) -> Tables:
+    """The tables for clips of ``crop`` px, or of the whole frame where it is None."""
+    spans = torch.tensor(
+        [(0.0, 2.0 * recipe.size), (-math.pi, math.pi), recipe.speed, recipe.acceleration, recipe.rotation,
+         recipe.scaling, recipe.shear], dtype=torch.float64,
+    )  # fmt: skip
+    spans[:, 1] -= spans[:, 0]
+    ends, radii = radius_table(*recipe.radius)
+    made = (spans, ends.int(), radii * recipe.size, crop_boxes(recipe.size, crop))
+    return Tables(*(t.to(device) for t in made))
+
+
+def place_clips(
+    recipe: Recipe, numbers: Tables, seed: int, index: Tensor, epoch: Tensor, stride: int, size: int,
+    rows: Tensor | None, placed: Placed,
+) -> None:  # fmt: skip
+    """Place the objects of the clips at some addresses.
+
+    Args:
+        recipe: the dataset.
+        numbers: its tables.
+        seed: the data seed.
+        index: int64 (B,), the videos.
+        epoch: int64 (B,), which clip of each.
+        stride: video frames from one clip frame to the next.
+        size: H = W of the drawing, px.
+        rows: int64 (K,), where each texture of the pool stands in the bank, or None: objects show their colours.
+        placed: overwritten.
+    """
+    videos, frames, _, objects = placed.matrix.shape
+    first, last = recipe.duration
+    _place_clips[(videos, triton.cdiv(objects, _OBJECTS))](
+        *placed, index, epoch, *numbers, index if rows is None else rows,
+        seed & 0xFFFFFFFF, seed >> 32, first, last - first + 1, (frames - 1) * stride + 1, stride, frames, objects,
+        size, recipe.size, len(numbers.boxes), numbers.boxes.shape[1], recipe.texture_pool, recipe.texture_size,
+        ROTATING=any(recipe.rotation), MIXED=recipe.shapes == "mixed", TEXTURED=rows is not None, BLOCK=_OBJECTS,
+        **LAUNCH,
+    )  # fmt: skip
+
+
+def place_scene(scene: Scene, height: int, width: int, placed: Placed) -> None:
+    """Place the objects of a scene.
+
+    Args:
+        scene: T frames of B videos.
+        height: of the drawing, px.
+        width: likewise.
+        placed: overwritten.
+    """
+    videos, frames, _, objects = placed.matrix.shape
+    textured = scene.textures is not None
+    _place_scene[(videos, triton.cdiv(objects, _OBJECTS))](
+        *placed, scene.output_from_unit.contiguous(), scene.outlines.circle.contiguous(),
+        scene.outlines.edges.contiguous(), scene.color.contiguous(), scene.texture.contiguous(),
+        scene.texels.contiguous(), frames, objects, height, width,
+        TEXTURED=textured, BLOCK=_OBJECTS, **LAUNCH,
+    )  # fmt: skip
+
+
+@triton.jit
+def words(k0, k1, stream: tl.constexpr, element, index, epoch):
+    """``vsr.rng.words``: four uint32 blocks."""
+    zero = element * 0
+    return tl.random.philox_impl(
+        element.to(tl.uint32), (zero + stream).to(tl.uint32), (zero + index).to(tl.uint32),
+        (zero + epoch).to(tl.uint32), (zero + k0).to(tl.uint32), (zero + k1).to(tl.uint32), 10,
+    )  # fmt: skip
+
+
+@triton.jit
+def below(word, n):
+    """``vsr.rng.below``."""
+    return ((word.to(tl.int64) * n) >> 32).to(tl.int32)
+
+
+@triton.jit
+def uniform(word):
+    """``vsr.rng.uniform``, as float64."""
+    return (word >> 8).to(tl.float32).to(tl.float64) * 5.9604644775390625e-08
+
+
+@triton.jit
+def _span(word, spans, row: tl.constexpr):
+    return tl.load(spans + 2 * row) + uniform(word) * tl.load(spans + 2 * row + 1)
+
+
+@triton.jit
+def _radius(word, ends, radii):
+    """The look-up ``searchsorted(ends, word >> 8, right=True)`` by bisection, 200 entries."""
+    at = (word >> 8).to(tl.int32)
+    low = at * 0
+    for step in tl.static_range(8):
+        probe = low + (128 >> step)
+        end = tl.load(ends + tl.minimum(probe, _RADII) - 1)
+        low = tl.where((probe <= _RADII) & (end <= at), probe, low)
+    return tl.load(radii + tl.minimum(low, _RADII - 1))
+
+
+@triton.jit
+def _swap(a, b):
+    return tl.minimum(a, b), tl.maximum(a, b)
+
+
+@triton.jit
+def _angles(shape, u0, u1, u2, u3):
+    """``vsr.latents._outline_angles``: where the four corners lie, ascending."""
+    turn: tl.constexpr = 2 * _PI
+    quarter: tl.constexpr = _PI / 2
+    # three and four of them in order
+    a, b = _swap(u0, u1)
+    t1, t2 = _swap(b, u2)
+    t0, t1 = _swap(a, t1)
+    c, d = _swap(u2, u3)
+    q0, c = _swap(a, c)
+    b, q3 = _swap(b, d)
+    q1, q2 = _swap(b, c)
+    first = tl.where(shape == 2, u0 * quarter, _PI / 4)
+    half = u0 * quarter
+    box, three, four = shape == 3, shape == 4, shape == 5
+    h0 = tl.where(box, half, tl.where(three, t0 * turn, tl.where(four, q0 * turn, first)))
+    h1 = tl.where(box, _PI - half, tl.where(three, t1 * turn, tl.where(four, q1 * turn, first + quarter)))
+    h2 = tl.where(box, _PI + half, tl.where(three, t2 * turn, tl.where(four, q2 * turn, first + 2 * quarter)))
+    h3 = tl.where(box, turn - half, tl.where(three, t2 * turn, tl.where(four, q3 * turn, first + 3 * quarter)))
+    return h0, h1, h2, h3
+
+
+@triton.jit
+def _store_edge(edges, e: tl.constexpr, N, here, there, mask):
+    """``vsr.geometry.outlines``: the half-plane between two corners."""
+    middle, half = (here + there) / 2, (there - here) / 2
+    tl.store(edges + (3 * e) * N, tl.cos(middle).to(tl.float32), mask)
+    tl.store(edges + (3 * e + 1) * N, tl.sin(middle).to(tl.float32), mask)
+    tl.store(edges + (3 * e + 2) * N, tl.cos(half).to(tl.float32), mask)
+
+
+@triton.jit
+def _store_frame(matrix, box, N, a, b, x, c, d, y, height, width, mask):
+    """Invert output-from-unit (a, b, x; c, d, y) and store it with the tiles it touches."""
+    ex, ey = tl.sqrt(a * a + b * b), tl.sqrt(c * c + d * d)
+    det = a * d - b * c
+    touches = (x + ex > 0) & (x - ex < width) & (y + ey > 0) & (y - ey < height) & (tl.abs(det) > _MIN_AREA)
+    inverse = 1 / tl.where(touches, det, 1.0)
+    p, q, r, s = d * inverse, -b * inverse, -c * inverse, a * inverse
+    tl.store(matrix, p.to(tl.float32), mask)
+    tl.store(matrix + N, q.to(tl.float32), mask)
+    tl.store(matrix + 2 * N, (-(p * x + q * y)).to(tl.float32), mask)
+    tl.store(matrix + 3 * N, r.to(tl.float32), mask)
+    tl.store(matrix + 4 * N, s.to(tl.float32), mask)
+    tl.store(matrix + 5 * N, (-(r * x + s * y)).to(tl.float32), mask)
+    most_x, most_y = width - 1.0, height - 1.0
+    x0 = tl.minimum(tl.maximum(x - ex, 0.0), most_x).to(tl.int32) // _TILE_W
+    x1 = tl.minimum(tl.maximum(x + ex, 0.0), most_x).to(tl.int32) // _TILE_W
+    y0 = tl.minimum(tl.maximum(y - ey, 0.0), most_y).to(tl.int32) // _TILE_H
+    y1 = tl.minimum(tl.maximum(y + ey, 0.0), most_y).to(tl.int32) // _TILE_H
+    tiles = x0 | (x1 << 8) | (y0 << 16) | (y1 << 24)
+    tl.store(box, tl.where(touches, tiles, _NOWHERE), mask)
+
+
+@triton.jit(do_not_specialize=["k0", "k1", "SPAN", "STRIDE"])
+def _place_clips(
+    matrix, box, edges, circle, look, texels, index, epoch, spans, ends, radii, boxes, rows,
+    k0, k1, FIRST, DURATIONS, SPAN, STRIDE, T, N, SIZE, FRAME, SIDES, PLACES, POOL, TEXELS,
+    ROTATING: tl.constexpr, MIXED: tl.constexpr, TEXTURED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    v = tl.program_id(0).to(tl.int64)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    mask = n < N
+    video, clip = tl.load(index + v), tl.load(epoch + v)
+
+    # the camera and the first frame
+    w0, _, _, _ = words(k0, k1, _DURATION, n * 0, video, 0)
+    c0, c1, c2, _ = words(k0, k1, _CLIP, n * 0, video, clip)
+    start = below(c0, FIRST + below(w0, DURATIONS) - SPAN + 1)
+    view = boxes + 4 * (below(c1, SIDES) * PLACES + below(c2, PLACES))
+    zoom_x, zoom_y = SIZE / tl.load(view + 2), SIZE / tl.load(view + 3)
+    left, top = tl.load(view), tl.load(view + 1)
+
+    # the object
+    w0, _, _, _ = words(k0, k1, _RADIUS, n, video, 0)
+    radius = _radius(w0, ends, radii)
+    w0, w1, _, _ = words(k0, k1, _POSITION, n, video, 0)
+    center_x, center_y = _span(w0, spans, 0), _span(w1, spans, 0)
+    w0, _, _, _ = words(k0, k1, _DIRECTION, n, video, 0)
+    direction = _span(w0, spans, 1)
+    way_x, way_y = tl.cos(direction), tl.sin(direction)
+    w0, _, _, _ = words(k0, k1, _SPEED, n, video, 0)
+    speed = _span(w0, spans, 2)
+    w0, _, _, _ = words(k0, k1, _ACCELERATION, n, video, 0)
+    acceleration = _span(w0, spans, 3)
+    w0, _, _, _ = words(k0, k1, _ROTATION, n, video, 0)
+    rotation = _span(w0, spans, 4)
+    w0, w1, _, _ = words(k0, k1, _SCALE, n, video, 0)
+    scaling_x, scaling_y = _span(w0, spans, 5), _span(w1, spans, 5)
+    w0, w1, _, _ = words(k0, k1, _SHEAR, n, video, 0)
+    shear_x, shear_y = _span(w0, spans, 6), _span(w1, spans, 6)
+
+    # what it looks like
+    of = v * N + n
+    if TEXTURED:
+        w0, _, _, _ = words(k0, k1, _TEXTURE, n, video, 0)
+        tl.store(look + of, tl.load(rows + below(w0, POOL), mask, 0).to(tl.int32), mask)
+        tl.store(texels + of, (radius * TEXELS / (2 * FRAME)).to(tl.float32), mask)
+    else:
+        w0, w1, w2, _ = words(k0, k1, _COLOR, n, video, 0)
+        tl.store(look + of, below(w0, 256) | (below(w1, 256) << 8) | (below(w2, 256) << 16), mask)
+    if MIXED:
+        w0, _, _, _ = words(k0, k1, _SHAPE, n, video, 0)
+        shape = below(w0, 6)
+        w0, w1, w2, w3 = words(k0, k1, _ANGLE, n, video, 0)
+        h0, h1, h2, h3 = _angles(shape, uniform(w0), uniform(w1), uniform(w2), uniform(w3))
+        corner = edges + v * 12 * N + n
+        _store_edge(corner, 0, N, h0, h1, mask)
+        _store_edge(corner, 1, N, h1, h2, mask)
+        _store_edge(corner, 2, N, h2, h3, mask)
+        _store_edge(corner, 3, N, h3, h0 + 2 * _PI, mask)
+        tl.store(circle + of, (shape == 0).to(tl.int8), mask)
+    else:
+        tl.store(circle + of, (n >= 0).to(tl.int8), mask)
+
+    for f in range(T):  # vsr.geometry.frame_from_unit, then the camera
+        t = (start + STRIDE * f).to(tl.float64)
+        cos, sin = t * 0 + 1, t * 0
+        if ROTATING:
+            cos, sin = tl.cos(rotation * t), tl.sin(rotation * t)
+        far = speed * t + acceleration * t * t / 2
+        sx, sy = radius * (1 + scaling_x * t), radius * (1 + scaling_y * t)
+        kx, ky = shear_x * t, shear_y * t
+        a, b, c, d = sx * cos, -sy * sin, sx * sin, sy * cos
+        at = v * T + f
+        _store_frame(
+            matrix + at * 6 * N + n, box + at * N + n, N,
+            zoom_x * (a + b * ky), zoom_x * (a * kx + b), zoom_x * (center_x + far * way_x - left),
+            zoom_y * (c + d * ky), zoom_y * (c * kx + d), zoom_y * (center_y + far * way_y - top),
+            SIZE, SIZE, mask,
+        )  # fmt: skip
+
+
+@triton.jit
+def _place_scene(
+    matrix, box, edges, circle, look, texels,
+    scene_matrix, scene_circle, scene_edges, scene_color, scene_texture, scene_texels,
+    T, N, HEIGHT, WIDTH, TEXTURED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    v = tl.program_id(0).to(tl.int64)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    mask = n < N
+    of = v * N + n
+    for k in tl.static_range(12):
+        tl.store(edges + (v * 12 + k) * N + n, tl.load(scene_edges + of * 12 + k, mask, 0).to(tl.float32), mask)
+    tl.store(circle + of, tl.load(scene_circle + of, mask, 0).to(tl.int8), mask)
+    tl.store(texels + of, tl.load(scene_texels + of, mask, 0).to(tl.float32), mask)
+    if TEXTURED:
+        tl.store(look + of, tl.load(scene_texture + of, mask, 0).to(tl.int32), mask)
+    else:
+        rgb = tl.load(scene_color + of * 3, mask, 0).to(tl.int32)
+        rgb |= tl.load(scene_color + of * 3 + 1, mask, 0).to(tl.int32) << 8
+        rgb |= tl.load(scene_color + of * 3 + 2, mask, 0).to(tl.int32) << 16
+        tl.store(look + of, rgb, mask)
+    for f in range(T):
+        at = v * T + f
+        m = scene_matrix + (at * N + n) * 6
+        _store_frame(
+            matrix + at * 6 * N + n, box + at * N + n, N,
+            tl.load(m, mask, 0), tl.load(m + 1, mask, 0), tl.load(m + 2, mask, 0),
+            tl.load(m + 3, mask, 0), tl.load(m + 4, mask, 0), tl.load(m + 5, mask, 0),
+            HEIGHT, WIDTH, mask,
+        )  # fmt: skip
