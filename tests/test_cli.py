@@ -92,7 +92,7 @@ def run(*words, expect=0):
 
 @pytest.mark.parametrize("name", dataset_names())
 def test_every_dataset_trains(name, textures):
-    folder = ["--data.recipe.texture_folder", textures] if name in ("acc_stylegan", "acc_images") else []
+    folder = ["--data.recipe.texture_folder", textures] if name == "acc_images" else []
     run("fit", "--config", f"configs/pretrain/{name}.yaml", *TINY, *folder)
     made = Path("runs/pretrain") / name / "default"
     assert {p.name for p in made.iterdir()} >= {
@@ -133,7 +133,7 @@ def test_pretrained_weights_are_fine_tuned_and_tested(clips, capsys):
 
 def test_every_config_parses():
     """Those with no data here are printed, not run; the group files and overlays are part of the others."""
-    parts = {"trainer", "scale"}
+    parts = {"trainer", "scale", "preset"}
     found = [p for p in CONFIGS.rglob("*.yaml") if p.parent.name not in parts]
     assert len(found) >= 12
     for path in found:
@@ -182,6 +182,10 @@ def test_render_writes_every_kind_of_file():
         assert sum(1 for _ in video.decode(video=0)) == 146
     run("render", "acc_shapes", "--index", "2", "--clip", "--epoch", "1", "--size", "32", "--out", "clip.png")
     assert Image.open("clip.png").size[0] > 8 * 32
+    run("render", "acc_shapes", "--clip", "--truth", "--size", "32", "--out", "truth.png")
+    assert Image.open("truth.png").size[1] > 4 * 32  # clip, objects, depth, flow
+    run("render", "acc_shapes", "--clip", "--truth", "--size", "32", "--out", "truth.gif")
+    assert Image.open("truth.gif").size == (4 * 32, 32)
     assert not [p for p in Path().iterdir() if p.name.startswith(".")]
 
 
@@ -240,6 +244,7 @@ def test_rendered_clip_is_what_training_sees():
         ("fit --config configs/finetune/ucf101.yaml --data.videos nowhere", "nowhere"),
         ("fit --config configs/finetune/ucf101.yaml --data.vidoes x", "did you mean 'videos'?"),
         ("fit --config configs/pretrain/acc_images.yaml", "give texture_folder"),
+        ("render acc_shapes --truth", "add --clip"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(words, message, capsys):
@@ -248,6 +253,13 @@ def test_bad_input_is_one_line_and_exit_status_2(words, message, capsys):
     assert len(err) == 1
     assert message in err[0]
     assert not Path("runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", ["gpu", "cuda"])
+def test_a_gpu_that_is_not_there_is_refused(name, capsys):
+    run("fit", "--config", "configs/pretrain/acc_shapes.yaml", "--trainer.accelerator", name, expect=2)
+    assert "give --trainer.accelerator auto" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_checkpoints_that_do_not_fit_are_refused(clips, capsys):
@@ -283,3 +295,16 @@ def _timed(command):
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return time.perf_counter() - start, done.stdout
+
+
+def test_a_classifier_starts_from_any_format_and_carries_its_classes(clips):
+    run("fit", "--config", "configs/pretrain/static_circles.yaml", *TINY)
+    run("convert", "runs/pretrain/static_circles/default/checkpoints/last.ckpt", "mae", "--allow_zero_biases")
+    stage = ["--config", "configs/finetune/folders.yaml", *TINY, *data_options(clips, "folders")]
+    run("fit", *stage, "--data.num_workers", "0", "--model.checkpoint", "mae")
+    origin = json.loads(next(Path("runs").glob("finetune/*/default/provenance.json")).read_text())
+    assert origin["starts_from"]["checkpoint"] == "mae"
+    assert origin["starts_from"]["provenance"]["recipe"]["name"] == "static_circles"
+    run("convert", str(next(Path("runs").glob("finetune/*/default/checkpoints/last.ckpt"))), "classifier")
+    labels = json.loads(Path("classifier/config.json").read_text())["id2label"]
+    assert labels == {"0": "Jump", "1": "Run"}

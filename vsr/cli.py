@@ -90,6 +90,7 @@ def render(
     seed: int = 0,
     epoch: int = 0,
     clip: bool = False,
+    truth: bool = False,
     out: Path | None = None,
     size: int | None = None,
     num_frames: int = 16,
@@ -108,6 +109,7 @@ def render(
         epoch: with --clip: which clip of the video.
         clip: the frames and crop of training instead of the whole video. They depend on num_frames, stride and size:
             the defaults are the paper's; for a run with others give the run's.
+        truth: with --clip: its objects, their depth and the optical flow, too.
         out: a file ending in .mp4, .gif or .png (a contact sheet). Default: <dataset>-<index>.mp4.
         size: height and width, px. Default: 256, or 224 for a clip.
         num_frames: with --clip: frames of a clip.
@@ -119,9 +121,9 @@ def render(
     """
     from dataclasses import replace
 
-    from vsr.export import write_video
+    from vsr.export import write_together, write_video
     from vsr.recipe import load_recipe
-    from vsr.render import render_clips, render_video
+    from vsr.render import render_truth, render_video
     from vsr.textures.images import ImageFolder
 
     recipe = load_recipe(dataset).with_textures(max_textures, texture_size)
@@ -132,19 +134,57 @@ def render(
     if out.suffix not in (".mp4", ".gif", ".png"):
         raise InputError(f"can't write {out}: give --out a file ending in .mp4, .gif or .png")
     address = f"{recipe.name}, seed {seed}, index {index}"
+    if truth and not clip:
+        raise InputError("--truth is known of the clips of training: add --clip")
     if clip:
-        clips = render_clips(recipe, seed, [index], epoch, num_frames, stride, size or 224, renderer=renderer)
-        frames = clips[0].permute(1, 2, 3, 0)
-        write_video(
-            frames.numpy(), out, fps=25 / stride, title=f"{address}, epoch {epoch}: the clip that training sees"
-        )
+        known = render_truth(recipe, seed, [index], epoch, num_frames, stride, size or 224, renderer=renderer)
+        frames = known.video[0].permute(1, 2, 3, 0)
+        title = f"{address}, epoch {epoch}: the clip that training sees"
+        if truth:
+            pictures = {name: picture.numpy() for name, picture in known.pictures().items()}
+            write_together(pictures, out, fps=25 / stride, title=f"{title}, and what is known of it")
+        else:
+            write_video(frames.numpy(), out, fps=25 / stride, title=title)
     else:
         frames = render_video(recipe, seed, index, size=size or 256, renderer=renderer)
         write_video(frames.numpy(), out, title=f"{address}: {len(frames)} frames")
     print(f"{out}: {len(frames)} frames of {frames.shape[1]} x {frames.shape[2]} px")
 
 
-_VERBS: dict[str, Callable[..., None]] = {"render": render}
+def convert(
+    src: Path,
+    dst: Path,
+    to: Literal["vsr", "videomae", "hf"] = "hf",
+    verify: bool = True,
+    image_size: int | None = None,
+    num_frames: int | None = None,
+    allow_zero_biases: bool = False,
+) -> None:
+    """Translate weights between vsr, VideoMAE's own files and Hugging Face folders.
+
+    Args:
+        src: weights: a checkpoint of vsr fit, a file of VideoMAE's or its DeepSpeed folder, or a Hugging Face folder.
+        dst: a file, or for hf a folder; there when all is well, or not at all. A model card is written with it.
+        to: hf is a folder for from_pretrained, videomae a file for VideoMAE's own code, vsr one for --model.checkpoint
+            (not for resuming: it has no optimiser state).
+        verify: run a fixed clip through source and result, and refuse the result if they differ by more than 1e-4.
+        image_size: height and width of a frame, px, where SRC doesn't say: a bare file has weights only. Default: 224.
+        num_frames: frames of a clip, likewise. Default: 16.
+        allow_zero_biases: accept weights of others whose q and v biases are all zero, such as untrained ones. Some
+            releases of transformers 5 lose those biases.
+    """
+    from vsr.models import exchange
+
+    source, card, difference = exchange.convert(src, dst, to, verify, image_size, num_frames, allow_zero_biases)
+    tubelet_size, patch_size = source.tube
+    tokens = f"tubes {tubelet_size} x {patch_size} x {patch_size}"
+    clips = f"clips of {source.num_frames} frames of {source.image_size} px"
+    print(f"{src}: {source.kind} weights in format {source.format}, size {source.size_name}, {tokens}, {clips}")
+    print(f"{dst}: written in format {to}, every tensor equal; {card}: its card")
+    print(f"difference on a fixed clip: {difference}" if difference else "outputs not compared")
+
+
+_VERBS: dict[str, Callable[..., None]] = {"render": render, "convert": convert}
 
 
 def _verb(name: str, words: list[str]) -> None:
@@ -154,7 +194,10 @@ def _verb(name: str, words: list[str]) -> None:
     parser = ArgumentParser(prog=f"vsr {name}", exit_on_error=False, allow_abbrev=False)
     parser.add_function_arguments(function, as_positional=True)
     flags = [f"--{key}" for key, value in (function.__annotations__).items() if value is bool]
-    words = [f"{word}=true" if word in flags else word for word in words]
+    words = [
+        f"{word}=true" if word in flags and after not in ("true", "false") else word
+        for word, after in zip(words, [*words[1:], ""], strict=True)
+    ]
     try:
         parsed = parser.parse_args(words)
     except ArgumentError as error:
@@ -307,7 +350,12 @@ def _plain(message: str, cause: BaseException | None, known: list[str], help_com
 
 
 def _input_error(error: BaseException | None) -> InputError | None:
-    """The error of ours that lies behind one that a library raised in its place."""
+    """The error of ours that lies behind one that a library raised in its place; or Lightning's own, in one line."""
     while error is not None and not isinstance(error, InputError):
+        if type(error).__name__ == "MisconfigurationException":
+            text = " ".join(str(error).split())
+            if "backend found" in text or "accelerator is not available" in text:
+                text = f"this machine does not have the accelerator asked for ({text}): give --trainer.accelerator auto"
+            return InputError(text)
         error = error.__cause__ or error.__context__
     return error

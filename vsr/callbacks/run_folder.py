@@ -8,10 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vsr.data.clips import ActionClips
 from vsr.data.synthetic import SyntheticVideos
+from vsr.models.exchange import read_weights
 
 RESULTS_SCHEMA = 1
 
@@ -34,8 +35,11 @@ class RunFolder(Callback):
             _write(_folder(trainer) / "provenance.json", self._provenance)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put the provenance into the checkpoint."""
+        """Put the provenance into the checkpoint, and the names of a classifier's classes."""
         checkpoint["provenance"] = self._provenance
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, ActionClips):
+            checkpoint["classes"] = data.classes
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that training ended by itself."""
@@ -92,8 +96,8 @@ def _start(checkpoint: str | None) -> dict[str, Any] | None:
     """The checkpoint that training started from, with its own provenance."""
     if checkpoint is None:
         return None
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    return {"checkpoint": checkpoint, "provenance": content.get("provenance")}
+    weights = read_weights(checkpoint, allow_zero_biases=True)  # the module has refused what it can't start from
+    return {"checkpoint": checkpoint, "provenance": weights.about.provenance}
 
 
 @cache
