@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from vsr.raster import fused_cuda, place
+from vsr.raster import fused_cuda, place_cuda
 
 PLACED = {"matrix": "*fp32", "box": "*i32", "edges": "*fp32", "circle": "*i8", "look": "*i32", "texels": "*fp32"}
 ALIGNED = [["tt.divisibility", 16]]  # pointers, and strides of frames whose side is a multiple of 16 px
@@ -24,7 +24,7 @@ def compiled(kernel: triton.JITFunction, signature: dict[str, str], **fixed: int
     types = {name: "constexpr" if name in fixed else signature.get(name, "i32") for name in kernel.arg_names}
     aligned = [name for name, kind in types.items() if kind[0] == "*" or re.fullmatch("out_[vcfy]|[HW]", name)]
     source = ASTSource(kernel, types, fixed, {(kernel.arg_names.index(name),): ALIGNED for name in aligned})
-    binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=place.LAUNCH)
+    binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=place_cuda.LAUNCH)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(binary.asm["cubin"])
@@ -36,7 +36,7 @@ def compiled(kernel: triton.JITFunction, signature: dict[str, str], **fixed: int
 
 def table() -> list[str]:
     """Every kernel, as Markdown."""
-    tile = {"TILE_H": place.TILE_H, "TILE_W": place.TILE_W, "out_x": 1}
+    tile = {"TILE_H": place_cuda.TILE_H, "TILE_W": place_cuda.TILE_W, "out_x": 1}
     picture = {**PLACED, "textures": "*u8", "out": "*u8"}
     addresses = {**PLACED, "index": "*i64", "epoch": "*i64", "rows": "*i64", "ends": "*i32"}
     addresses |= dict.fromkeys(("spans", "radii", "boxes"), "*fp64")
@@ -51,12 +51,12 @@ def table() -> list[str]:
     }  # fmt: skip
     numbers = picture | {"textures": "*i32", "out": "*i32"}
     use["_paint, numbers"] = compiled(fused_cuda._paint, numbers, SHOWN=2, A=1, **tile)
-    block = {"BLOCK": place._OBJECTS}
+    block = {"BLOCK": place_cuda._OBJECTS}
     for textured, kind in enumerate(("colour", "texture")):
         use[f"_place_clips, {kind}"] = compiled(
-            place._place_clips, addresses, ROTATING=1, MIXED=1, TEXTURED=textured, **block
+            place_cuda._place_clips, addresses, ROTATING=1, MIXED=1, TEXTURED=textured, **block
         )  # fmt: skip
-    use["_place_scene"] = compiled(place._place_scene, scene, TEXTURED=1, **block)
+    use["_place_scene"] = compiled(place_cuda._place_scene, scene, TEXTURED=1, **block)
     head = ["| kernel, sm_90 | registers | spilled bytes | shared bytes |", "|---|---:|---:|---:|"]
     return head + [f"| {name} | {' | '.join(map(str, numbers))} |" for name, numbers in use.items()]
 

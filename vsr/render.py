@@ -14,7 +14,7 @@ from vsr.errors import InputError
 from vsr.latents import Latents, latents
 from vsr.raster import Scene
 from vsr.recipe import Recipe
-from vsr.rng import Stream, below, words
+from vsr.rng import Stream, below, check_seed, words
 from vsr.textures.bank import TextureBank
 from vsr.truth import Truth
 
@@ -42,8 +42,8 @@ def render_clips(
     The first frame is uniform over the video; the view is VideoMAE's MultiScaleCrop, drawn once per clip. Both follow
     from ``(seed, index, epoch)``. The crop is a camera: it is rendered at its final size, not resampled.
 
-    On CUDA, ``fused`` draws all of a batch in two launches, in the current stream, and never waits for the device
-    (textures must have been made before, see :meth:`TextureBank.fill`).
+    ``fused`` goes from addresses to pixels in one pass; on CUDA in two launches for a batch, in the current stream,
+    never waiting for the device (textures must have been made before, see :meth:`TextureBank.fill`).
 
     Args:
         recipe: the dataset.
@@ -78,11 +78,12 @@ def render_clips(
             f"a clip of {num_frames} frames, {stride} apart, spans {span} frames, but videos of {recipe.name!r} have "
             f"as few as {recipe.duration[0]}: lower num_frames or stride"
         )
+    check_seed(seed)
     where = drawn_on(device)
     numbers, epochs = _addresses(recipe, index, epoch, where)
     bank = _bank_for(recipe, seed, where, bank)
     out = _room((len(numbers), 3, num_frames, size, size), where)
-    if renderer == "fused" and where.type == "cuda" and (bank is None or bank.complete):
+    if renderer == "fused" and (bank is None or bank.complete):
         textures = () if bank is None else (bank.row, bank.textures)
         draw_clips = _renderer(renderer, where).draw_clips
         draw_clips(recipe, seed, numbers, epochs, stride, crop, out, antialias, *textures)

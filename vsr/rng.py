@@ -10,7 +10,8 @@ whose 24-bit values float32 holds exactly. Anything computed from them in floati
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; vectors of Random123.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 import torch
@@ -53,6 +54,15 @@ class Stream(IntEnum):
     TEXTURE_SPECTRUM = 65  # index: texture; element 0
     TEXTURE_WAVELETS = 66  # index: texture; element: channel and band
     TEXTURE_PIXELS = 67  # index: texture; element: four pixels
+    STYLEGAN_LATENTS = 68  # index: texture; element: four latents
+    STYLEGAN_CONSTANT = 69  # index: texture; element: four values
+    STYLEGAN_CHANNELS = 70  # index: texture; two elements per channel
+    STYLEGAN_LAYERS = 71  # index: texture; eleven elements per layer
+    STYLEGAN_NOISE = 72  # index: texture; element: eight frequencies
+    STYLEGAN_ENVELOPE = 73  # index: texture; element: two cells
+    STYLEGAN_COLOURS = 74  # index: texture; elements 0, 1
+    STYLEGAN_WALK = 75  # index: texture; epoch: frame; element: four latents
+    STYLEGAN_AFFINE = 76  # index: texture; epoch: layer; element: four weights
 
 
 def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
@@ -70,7 +80,9 @@ def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
     k0, k1 = key
     for _ in range(_ROUNDS):
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (p1 >> 32 & _MASK) ^ c1 ^ k0, p1 & _MASK, (p0 >> 32 & _MASK) ^ c3 ^ k1, p0 & _MASK
+        c0 = (p1 >> 32).bitwise_and_(_MASK).bitwise_xor_(c1).bitwise_xor_(k0)  # in place: a quarter quicker
+        c2 = (p0 >> 32).bitwise_and_(_MASK).bitwise_xor_(c3).bitwise_xor_(k1)
+        c1, c3 = p1.bitwise_and_(_MASK), p0.bitwise_and_(_MASK)
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
     return torch.stack((c0, c1, c2, c3), dim=-1)
 
@@ -96,21 +108,46 @@ def words(stream: Stream, seed: int, index: Tensor, epoch: Tensor | int = 0, ele
 
 def words_of(streams: Sequence[Stream], seed: int, index: Tensor, epoch: Tensor | int = 0, elements: int = 1) -> Tensor:
     """The words of several streams, int64 (S, B, N, 4): as :func:`words`, but made together, which is quicker."""
+    numbers = torch.tensor([int(stream) for stream in streams], device=index.device)
+    return _blocks(numbers[:, None, None], torch.arange(elements, device=index.device), seed, index, epoch)
+
+
+def words_by_stream(elements: Mapping[Stream, int], seed: int, index: Tensor) -> dict[Stream, Tensor]:
+    """The words of several streams, int64 (B, N, 4) with an N each: as :func:`words`, but made together."""
+    numbers = torch.cat([torch.full((n,), int(stream), device=index.device) for stream, n in elements.items()])
+    places = torch.cat([torch.arange(n, device=index.device) for n in elements.values()])
+    blocks = _blocks(numbers, places, seed, index, 0).split(list(elements.values()), dim=1)
+    return dict(zip(elements, blocks, strict=True))
+
+
+def _blocks(stream: Tensor, element: Tensor, seed: int, index: Tensor, epoch: Tensor | int) -> Tensor:
+    """The words (..., B, N, 4) of streams (..., 1, N or 1) and elements (N,)."""
+    check_seed(seed)
+    epoch = torch.as_tensor(epoch, device=index.device).expand(len(index))
+    counter = torch.broadcast_tensors(element, stream, index[:, None], epoch[:, None])
+    return philox(torch.stack(counter, dim=-1), (seed & _MASK, seed >> 32))
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is no key.
+
+    Raises:
+        InputError: it is not in [0, 2^64).
+    """
     if not 0 <= seed < 2**64:
         raise InputError(f"seed {seed} is outside 0 .. 2^64 - 1: choose another seed")
-    device = index.device
-    counter = torch.broadcast_tensors(
-        torch.arange(elements, device=device),
-        torch.tensor([int(stream) for stream in streams], device=device)[:, None, None],
-        index[:, None],
-        torch.as_tensor(epoch, device=device).expand(len(index))[:, None],
-    )
-    return philox(torch.stack(counter, dim=-1), (seed & _MASK, seed >> 32))
 
 
 def uniform(word: Tensor) -> Tensor:
     """Uniform float32 in [0, 1) from the upper 24 bits of each word: exact, never 1."""
     return (word >> 8).to(torch.float32) * 2.0**-24
+
+
+def normal(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Standard normal (..., 2k) from as many words, two from each two (Box and Muller, 1958)."""
+    first, second = uniform(word).to(dtype).unflatten(-1, (-1, 2)).unbind(-1)
+    radius, angle = (-2 * (1 - first).log()).sqrt(), 2 * math.pi * second
+    return torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1).flatten(-2)
 
 
 def below(word: Tensor, n: int | Tensor) -> Tensor:

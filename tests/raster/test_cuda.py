@@ -16,7 +16,7 @@ import vsr
 from vsr import geometry
 from vsr.errors import InputError
 from vsr.latents import latents
-from vsr.raster import fused_cpu, fused_cuda, place
+from vsr.raster import fused_cpu, fused_cuda, place_cuda
 from vsr.recipe import PROGRESSION, Recipe, load_recipe
 from vsr.rng import Stream, below, uniform, words
 
@@ -40,13 +40,13 @@ def drawn_on(device, recipe, bank=None, crop=True, antialias=1, **clip):
 def _draw(out, uniforms, numbers, k0, k1, index, epoch, n, STREAM: tl.constexpr):
     element = tl.arange(0, 64)
     at = out + 4 * element
-    w0, w1, w2, w3 = place.words(k0, k1, STREAM, element, tl.load(index), tl.load(epoch))
+    w0, w1, w2, w3 = place_cuda.words(k0, k1, STREAM, element, tl.load(index), tl.load(epoch))
     tl.store(at, w0)
     tl.store(at + 1, w1)
     tl.store(at + 2, w2)
     tl.store(at + 3, w3)
-    tl.store(uniforms + element, place.uniform(w0))
-    tl.store(numbers + element, place.below(w0, n))
+    tl.store(uniforms + element, place_cuda.uniform(w0))
+    tl.store(numbers + element, place_cuda.below(w0, n))
 
 
 @pytest.mark.parametrize("seed", [0, 1, SEED, 2**64 - 1])
@@ -61,39 +61,6 @@ def test_draws_are_bit_equal(cuda, seed):
         assert torch.equal(out.cpu(), expected)
         assert torch.equal(uniforms.cpu(), uniform(expected[:, 0]).double())
         assert torch.equal(numbers.cpu(), below(expected[:, 0], n))
-
-
-@pytest.mark.parametrize("name", PROGRESSION)
-def test_objects_are_placed_where_the_address_says(cuda, name):
-    """Draws and look-ups are equal, float64 values to rounding, for every dataset and all 500 objects."""
-    recipe, size, frames, stride = load_recipe(name), 224, 2, 9
-    index, epoch = torch.tensor([5000]), torch.tensor([3])
-    placed = place.Placed.empty(1, frames, recipe.num_objects, cuda)
-    rows = None if recipe.fill == "color" else torch.arange(recipe.texture_pool, device=cuda)
-    tables = place.tables(recipe, size, cuda)
-    place.place_clips(recipe, tables, SEED, index.to(cuda), epoch.to(cuda), stride, size, rows, placed)
-    placed = place.Placed(*(t.cpu() for t in placed))
-
-    drawn, time, box = vsr.render._clips(recipe, SEED, index, epoch, frames, stride, size, True)
-    scene = vsr.render._scene(recipe, drawn, time, box, size)
-    m = scene.output_from_unit
-    center, reach = m[..., 2], m[..., :2].norm(dim=-1)
-    touches = ((center + reach > 0) & (center - reach < size)).all(dim=-1)
-    first, last = placed.box & 255, placed.box >> 8 & 255
-    assert torch.equal(first <= last, touches)
-    inverse = geometry.invert(m).flatten(-2).transpose(-1, -2)
-    where = touches[:, :, None].expand_as(inverse)
-    torch.testing.assert_close(placed.matrix[where], inverse[where].float(), rtol=2e-6, atol=2e-6)
-    assert torch.equal(placed.circle.bool(), drawn.shape == 0)
-    if recipe.fill == "color":
-        color = drawn.color.int()
-        assert torch.equal(placed.look, color[..., 0] | color[..., 1] << 8 | color[..., 2] << 16)
-    else:
-        assert torch.equal(placed.look.long(), drawn.texture)
-        torch.testing.assert_close(placed.texels, scene.texels.float())
-    polygon = ~scene.outlines.circle
-    edges = placed.edges.unflatten(1, (4, 3)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(edges[polygon], scene.outlines.edges[polygon].float(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", PROGRESSION)
@@ -134,7 +101,7 @@ def test_the_top_object_and_scenes_equal_the_cpu_renderers(cuda):
 def test_parts_give_the_same_clips(cuda, monkeypatch):
     recipe = replace(load_recipe("acc_shapes"), **FEW)
     whole = drawn_on(cuda, recipe, index=[1, 2, 3], epoch=[0, 0, 5], num_frames=1)
-    monkeypatch.setattr(fused_cuda, "_WORK_AT_LEAST", 2 * place.Placed.nbytes(1, 40))
+    monkeypatch.setattr(fused_cuda, "_WORK_AT_LEAST", 2 * place_cuda.Placed.nbytes(1, 40))
     monkeypatch.setattr(fused_cuda, "_WORK_SHARE", 0)
     out = torch.empty(3, 3, 1, 40, 40, dtype=torch.uint8, device=cuda)
     assert [part for part, _ in fused_cuda._parts(out, 40, 1)] == [slice(0, 2), slice(2, 3)]
@@ -143,8 +110,8 @@ def test_parts_give_the_same_clips(cuda, monkeypatch):
 
 @pytest.mark.parametrize("frames", [1, 16])
 def test_work_memory_is_what_it_says(frames):
-    placed = place.Placed.empty(3, frames, 500, torch.device("cpu"))
-    assert sum(t.numel() * t.element_size() for t in placed) == 3 * place.Placed.nbytes(frames, 500)
+    placed = place_cuda.Placed.empty(3, frames, 500, torch.device("cpu"))
+    assert sum(t.numel() * t.element_size() for t in placed) == 3 * place_cuda.Placed.nbytes(frames, 500)
 
 
 def test_a_side_with_too_many_tiles_is_refused(cuda):

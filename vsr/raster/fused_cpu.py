@@ -4,8 +4,9 @@ A frame is cut into tiles. Objects are walked front to back; each joins the list
 and one that covers a whole tile closes it: nothing behind it is ever looked at. A tile whose first object closes it is
 filled without testing a pixel. So the cost is the visible depth, not the number of objects.
 
-Memory beyond the output, per thread: 4 bytes x tiles x N for the lists and 160 bytes x N for the objects: 0.5 MB at
-224 px and N = 500. Frames are spread over Numba's threads (``NUMBA_NUM_THREADS``).
+Memory beyond the output: 250 bytes x N for each clip, and per thread 4 bytes x tiles x N for the lists and 200 bytes
+x N for the objects of a frame: 0.5 MB at 224 px and N = 500. Frames are spread over Numba's threads
+(``NUMBA_NUM_THREADS``).
 """
 
 import math
@@ -16,9 +17,10 @@ import numpy as np
 from torch import Tensor
 
 from vsr.raster import MIN_AREA, Scene
+from vsr.raster.place_cpu import OPTIONS, matrices_at, place_clips
+from vsr.recipe import Recipe
 
 _TILE = 16  # px; a multiple of the SIMD width, so that a row is two AVX instructions per step
-_options: dict[str, Any] = {"cache": True, "error_model": "numpy", "boundscheck": False}
 
 
 def draw(scene: Scene, out: Tensor, antialias: int = 1) -> None:
@@ -43,6 +45,34 @@ def draw(scene: Scene, out: Tensor, antialias: int = 1) -> None:
     )
 
 
+def draw_clips(
+    recipe: Recipe, seed: int, index: Tensor, epoch: Tensor, stride: int, crop: bool, out: Tensor,
+    antialias: int = 1, rows: Tensor | None = None, textures: Tensor | None = None,
+) -> None:  # fmt: skip
+    """Draw the clips at some addresses: all of ``vsr.render.render_clips``.
+
+    Args:
+        recipe: the dataset.
+        seed: the data seed.
+        index: int64 (B,), the videos.
+        epoch: int64 (B,), which clip of each.
+        stride: video frames from one clip frame to the next.
+        crop: MultiScaleCrop; False shows the whole frame.
+        out: uint8 (B, 3, T, S, S), overwritten; any strides.
+        antialias: as for :func:`draw`.
+        rows: int64 (K,), where the textures of the pool stand in ``textures``; None shows colours.
+        textures: uint8 (R, side, side, 3).
+    """
+    span, size = (out.shape[2] - 1) * stride + 1, out.shape[-1]
+    placed = place_clips(recipe, seed, index.numpy(), epoch.numpy(), span, size if crop else None)
+    _draw_clips(
+        *placed, stride, recipe.texture_size / (2 * recipe.size),
+        np.zeros(1, np.int64) if rows is None else rows.numpy(),
+        np.zeros((1, 1, 1, 3), np.uint8) if textures is None else textures.numpy(),
+        textures is not None, antialias, out.numpy(),
+    )  # fmt: skip
+
+
 def visible(scene: Scene, out: Tensor) -> None:
     """The number of the object that each pixel shows, -1 where there is none.
 
@@ -58,7 +88,7 @@ def _arrays(scene: Scene) -> tuple[Any, ...]:
     return scene.output_from_unit.numpy(), circle.numpy(), edges.numpy()
 
 
-@numba.njit(**_options)
+@numba.njit(**OPTIONS)
 def _place(matrices, circle, edges, height, width, number, box, tests, inverse):
     """List the objects that may touch the frame, front first; return how many.
 
@@ -94,7 +124,7 @@ def _place(matrices, circle, edges, height, width, number, box, tests, inverse):
     return m
 
 
-@numba.njit(**_options)
+@numba.njit(**OPTIONS)
 def _touch(circle, tests, x, y, half):
     """Whether an outline covers all (2), maybe some (1) or none (0) of the pixels of a tile.
 
@@ -123,7 +153,7 @@ def _touch(circle, tests, x, y, half):
     return 2 if covers else 1
 
 
-@numba.njit(**_options)
+@numba.njit(**OPTIONS)
 def _fill_lists(m, number, circle, box, tests, columns, rows, count, closed, lists):
     """Give every tile its objects, front first, up to the one that covers it."""
     half = np.float32((_TILE - 1) / 2)
@@ -148,7 +178,7 @@ def _fill_lists(m, number, circle, box, tests, columns, rows, count, closed, lis
             return
 
 
-@numba.njit(**_options)
+@numba.njit(**OPTIONS)
 def _paint_tile(objects, closed, number, circle, tests, m, x0, y0, top):
     """The object each pixel of a tile shows: ``top`` int32 (TILE, TILE), ``m`` where there is none.
 
@@ -186,7 +216,7 @@ def _paint_tile(objects, closed, number, circle, tests, m, x0, y0, top):
                     top[i, c] = k if inside else top[i, c]
 
 
-@numba.njit(**_options)
+@numba.njit(**OPTIONS)
 def _prepare(matrices, circle, edges, height, width):
     """The objects of a frame and the list of each tile (see ``_place`` and ``_fill_lists``)."""
     n = len(matrices)
@@ -200,7 +230,7 @@ def _prepare(matrices, circle, edges, height, width):
     return m, number, tests, inverse, columns, rows, count, closed, lists
 
 
-@numba.njit(parallel=True, **_options)
+@numba.njit(parallel=True, **OPTIONS)
 def _visible(output_from_unit, circle, edges, out):
     videos, frames, height, width = out.shape
     for vf in numba.prange(videos * frames):
@@ -217,48 +247,107 @@ def _visible(output_from_unit, circle, edges, out):
                     out[v, f, y0 + i, x0 + c] = number[top[i, c]] if top[i, c] < m else -1
 
 
-@numba.njit(parallel=True, **_options)
+@numba.njit(**OPTIONS)
+def _fill_tile(color, x0, y0, height, width, out):
+    """One colour for a tile: ``out`` (3, at least the tile's rows, columns)."""
+    for channel in range(3):
+        value = color[channel]
+        for i in range(min(_TILE, height - y0)):
+            for c in range(min(_TILE, width - x0)):
+                out[channel, i, c] = value
+
+
+@numba.njit(**OPTIONS)
+def _texture_tile(texel, textures, row, x0, y0, height, width, out):
+    """One texture for a tile, likewise; ``texel`` is its texel-from-output matrix."""
+    last = np.int32(textures.shape[1] - 1)
+    a, b, u, d, e, w = texel[0], texel[1], texel[2], texel[3], texel[4], texel[5]
+    for i in range(min(_TILE, height - y0)):
+        y = np.float32(y0 + i) + np.float32(0.5)
+        for c in range(min(_TILE, width - x0)):
+            x = np.float32(x0 + c) + np.float32(0.5)
+            tx, ty = np.int32(a * x + b * y + u), np.int32(d * x + e * y + w)
+            tx, ty = min(max(tx, np.int32(0)), last), min(max(ty, np.int32(0)), last)
+            for channel in range(3):
+                out[channel, i, c] = textures[row, ty, tx, channel]
+
+
+@numba.njit(**OPTIONS)
+def _draw_frame(matrices, circle, edges, color, texture, texels, textures, textured, antialias, out, v, f):
+    """Draw frame ``f`` of video ``v``: the body of the two kernels below."""
+    height, width = out.shape[3] * antialias, out.shape[4] * antialias
+    last = np.int32(textures.shape[1] - 1)
+    m, number, tests, inverse, columns, rows, count, closed, lists = _prepare(matrices, circle, edges, height, width)
+    shade = np.zeros((m + 1, 3), np.uint8)  # the last is black: no object
+    texel = np.zeros((m, 6), np.float32)  # texel-from-output
+    for k in range(m):
+        shade[k] = color[number[k]]
+        scale = texels[number[k]]
+        for e in range(6):
+            texel[k, e] = inverse[k, e] * scale + (scale if e % 3 == 2 else 0.0)
+    top = np.empty((_TILE, _TILE), np.int32)
+    sums = np.zeros((3, _TILE, _TILE), np.int32)  # of the samples of a pixel
+    for tile in range(columns * rows):
+        x0, y0 = tile % columns * _TILE, tile // columns * _TILE
+        here = out[v, :, f, y0 // antialias :, x0 // antialias :]
+        if antialias == 1 and closed[tile] and count[tile] == 1:  # one object, all over
+            k = lists[tile, 0]
+            if textured:
+                _texture_tile(texel[k], textures, texture[number[k]], x0, y0, height, width, here)
+            else:
+                _fill_tile(shade[k], x0, y0, height, width, here)
+            continue
+        _paint_tile(lists[tile, : count[tile]], closed[tile], number, circle, tests, m, x0, y0, top)
+        for i in range(min(_TILE, height - y0)):
+            for c in range(min(_TILE, width - x0)):
+                k = top[i, c]
+                if textured and k < m:
+                    x, y = np.float32(x0 + c) + np.float32(0.5), np.float32(y0 + i) + np.float32(0.5)
+                    tx = np.int32(texel[k, 0] * x + texel[k, 1] * y + texel[k, 2])
+                    ty = np.int32(texel[k, 3] * x + texel[k, 4] * y + texel[k, 5])
+                    tx, ty = min(max(tx, np.int32(0)), last), min(max(ty, np.int32(0)), last)
+                    row = texture[number[k]]
+                    red, green, blue = textures[row, ty, tx, 0], textures[row, ty, tx, 1], textures[row, ty, tx, 2]
+                else:
+                    red, green, blue = shade[k, 0], shade[k, 1], shade[k, 2]  # of textured scenes: the last, black
+                if antialias == 1:
+                    here[0, i, c], here[1, i, c], here[2, i, c] = red, green, blue
+                else:
+                    sums[0, i // antialias, c // antialias] += red
+                    sums[1, i // antialias, c // antialias] += green
+                    sums[2, i // antialias, c // antialias] += blue
+        if antialias > 1:
+            samples = antialias * antialias
+            for i in range(min(_TILE, height - y0) // antialias):
+                for c in range(min(_TILE, width - x0) // antialias):
+                    for channel in range(3):
+                        here[channel, i, c] = (sums[channel, i, c] + samples // 2) // samples
+                        sums[channel, i, c] = 0
+
+
+@numba.njit(parallel=True, **OPTIONS)
 def _draw(output_from_unit, circle, edges, color, texture, texels, textures, textured, antialias, out):
-    videos, _, frames, height, width = out.shape
-    height, width = height * antialias, width * antialias
-    side = textures.shape[1]
+    videos, _, frames, _, _ = out.shape
     for vf in numba.prange(videos * frames):
         v, f = vf // frames, vf % frames
-        m, number, tests, inverse, columns, rows, count, closed, lists = _prepare(
-            output_from_unit[v, f], circle[v], edges[v], height, width
-        )
-        shade = np.zeros((m + 1, 3), np.uint8)  # the last is black: no object
-        texel = np.zeros((m, 6), np.float32)  # texel-from-output
-        for k in range(m):
-            shade[k] = color[v, number[k]]
-            scale = texels[v, number[k]]
-            for e in range(6):
-                texel[k, e] = inverse[k, e] * scale + (scale if e % 3 == 2 else 0.0)
-        top = np.empty((_TILE, _TILE), np.int32)
-        sums = np.zeros((3, _TILE, _TILE), np.int32)  # of the samples of a pixel
-        for tile in range(columns * rows):
-            x0, y0 = tile % columns * _TILE, tile // columns * _TILE
-            _paint_tile(lists[tile, : count[tile]], closed[tile], number, circle[v], tests, m, x0, y0, top)
-            here = out[v, :, f, y0 // antialias :, x0 // antialias :]
-            for i in range(min(_TILE, height - y0)):
-                for c in range(min(_TILE, width - x0)):
-                    k = top[i, c]
-                    if textured and k < m:
-                        x, y = np.float32(x0 + c) + np.float32(0.5), np.float32(y0 + i) + np.float32(0.5)
-                        tx = int(texel[k, 0] * x + texel[k, 1] * y + texel[k, 2])
-                        ty = int(texel[k, 3] * x + texel[k, 4] * y + texel[k, 5])
-                        shown = textures[texture[v, number[k]], min(max(ty, 0), side - 1), min(max(tx, 0), side - 1)]
-                    else:
-                        shown = shade[k if not textured else m]
-                    for channel in range(3):
-                        if antialias == 1:
-                            here[channel, i, c] = shown[channel]
-                        else:
-                            sums[channel, i // antialias, c // antialias] += shown[channel]
-            if antialias > 1:
-                samples = antialias * antialias
-                for i in range(min(_TILE, height - y0) // antialias):
-                    for c in range(min(_TILE, width - x0) // antialias):
-                        for channel in range(3):
-                            here[channel, i, c] = (sums[channel, i, c] + samples // 2) // samples
-                            sums[channel, i, c] = 0
+        _draw_frame(
+            output_from_unit[v, f], circle[v], edges[v], color[v], texture[v], texels[v], textures, textured,
+            antialias, out, v, f,
+        )  # fmt: skip
+
+
+@numba.njit(parallel=True, **OPTIONS)
+def _draw_clips(
+    motion, circle, edges, color, texture, view, stride, texels_per_px, rows, textures, textured, antialias, out
+):
+    videos, _, frames, height, width = out.shape
+    for vf in numba.prange(videos * frames):
+        v, f = vf // frames, vf % frames
+        matrices = np.empty((motion.shape[1], 2, 3))
+        time = view[v, 0] + stride * f
+        matrices_at(motion[v], time, view[v, 1:], height * antialias, width * antialias, matrices)
+        texels = motion[v, :, 0] * texels_per_px
+        texture_rows = rows[texture[v]] if textured else texture[v]
+        _draw_frame(
+            matrices, circle[v], edges[v], color[v], texture_rows, texels, textures, textured, antialias, out, v, f
+        )  # fmt: skip

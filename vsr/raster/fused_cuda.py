@@ -1,9 +1,9 @@
 """The fast renderer on CUDA: find the top object of each pixel, then shade once. Two launches draw a batch.
 
-``vsr.raster.place`` puts every object into every frame; the kernel here paints. One warp paints one tile of a frame: it
-looks at 32 objects at a time, front to back, keeps those whose outline touches the tile, and tests the tile's pixels
-with each, until all are covered; an object that covers the whole tile ends the walk without a test. Then each pixel's
-colour or texel is fetched once and written once. So the cost is the visible depth, not the number of objects.
+``vsr.raster.place_cuda`` puts every object into every frame; the kernel here paints. One warp paints one tile of a
+frame: it looks at 32 objects at a time, front to back, keeps those whose outline touches the tile, and tests the tile's
+pixels with each, until all are covered; an object that covers the whole tile ends the walk without a test. Then each
+pixel's colour or texel is fetched once and written once. So the cost is the visible depth, not the number of objects.
 
 Everything runs on the output's device, in its current stream, and nothing waits for the device. Work memory beyond the
 output: at most a tenth of its bytes, or 4 MiB; larger batches are drawn in parts.
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vsr.errors import InputError
 from vsr.raster import Scene
-from vsr.raster.place import LAUNCH, MOST_PIXELS, TILE_H, TILE_W, Placed, place_clips, place_scene, tables
+from vsr.raster.place_cuda import LAUNCH, MOST_PIXELS, TILE_H, TILE_W, Placed, place_clips, place_scene, tables
 from vsr.recipe import Recipe
 
 _WORK_SHARE, _WORK_AT_LEAST = 0.1, 4 * 2**20  # of the output's bytes; bytes

@@ -1,0 +1,94 @@
+"""The fused renderers' own draws and geometry are those of ``vsr.latents`` and ``vsr.geometry``, for every dataset.
+
+Draws and look-ups are equal, float64 values to rounding.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+import vsr
+from vsr import geometry
+from vsr.raster import place_cpu
+from vsr.recipe import dataset_names, load_recipe
+from vsr.rng import Stream, below, uniform, words
+
+SEED = 2**63 + 12345
+SIZE, FRAMES, STRIDE = 224, 2, 9
+INDEX, EPOCH = torch.tensor([5000]), torch.tensor([3])
+
+
+def expected(name):
+    """What the definition gives: recipe, latents, times, box, scene, and which objects touch the frame."""
+    recipe = load_recipe(name)
+    drawn, time, box = vsr.render._clips(recipe, SEED, INDEX, EPOCH, FRAMES, STRIDE, SIZE, True)
+    scene = vsr.render._scene(recipe, drawn, time, box, SIZE)
+    center, reach = scene.output_from_unit[..., 2], scene.output_from_unit[..., :2].norm(dim=-1)
+    touches = ((center + reach > 0) & (center - reach < SIZE)).all(dim=-1)
+    return recipe, drawn, time, box, scene, touches
+
+
+@pytest.mark.parametrize("seed", [0, 1, SEED, 2**64 - 1])
+@pytest.mark.parametrize(
+    ("stream", "video", "clip", "n"), [(Stream.ANGLE, 9536, 0, 6), (Stream.CLIP, 2**32 - 1, 3199, 2**31)]
+)
+def test_draws_on_the_cpu_are_bit_equal(seed, stream, video, clip, n):
+    expected = words(stream, seed, torch.tensor([video]), clip, 64)[0]
+    for element in (0, 1, 63):
+        block = place_cpu.words(np.uint64(seed), int(stream), element, video, clip)
+        assert list(map(int, block)) == expected[element].tolist()
+        word = np.uint64(block[0])
+        assert place_cpu.uniform(word) == float(uniform(expected[element, 0]))
+        assert place_cpu.below(word, n) == int(below(expected[element, 0], n))
+
+
+@pytest.mark.parametrize("name", dataset_names())
+def test_objects_on_the_cpu(name):
+    recipe, drawn, time, box, scene, touches = expected(name)
+    span = (FRAMES - 1) * STRIDE + 1
+    placed = place_cpu.place_clips(recipe, SEED, INDEX.numpy(), EPOCH.numpy(), span, SIZE)
+    motion = torch.from_numpy(placed.motion)
+    fields = (drawn.radius, *drawn.center.unbind(-1), drawn.direction.cos(), drawn.direction.sin(), drawn.speed)
+    fields += (drawn.acceleration, drawn.rotation, *drawn.scaling.unbind(-1), *drawn.shear.unbind(-1))
+    torch.testing.assert_close(motion, torch.stack(fields, dim=-1), rtol=1e-14, atol=1e-14)
+    assert torch.equal(torch.from_numpy(placed.view), torch.cat((time[:, :1].double(), box), dim=1))
+    assert torch.equal(torch.from_numpy(placed.color), drawn.color)
+    assert torch.equal(torch.from_numpy(placed.texture), drawn.texture)
+    circle = torch.from_numpy(placed.circle)
+    assert torch.equal(circle, drawn.shape == 0)
+    edges = torch.from_numpy(placed.edges)[~circle]
+    torch.testing.assert_close(edges, scene.outlines.edges[~circle], rtol=0, atol=1e-14)
+    for frame in range(FRAMES):
+        matrices = np.empty((recipe.num_objects, 2, 3))
+        place_cpu.matrices_at(placed.motion[0], float(time[0, frame]), placed.view[0, 1:], SIZE, SIZE, matrices)
+        found, there = torch.from_numpy(matrices), touches[0, frame]
+        torch.testing.assert_close(found[there], scene.output_from_unit[0, frame][there], rtol=1e-13, atol=1e-11)
+        skipped = (found[:, :, :2] == 0).all(dim=(1, 2))
+        assert skipped.float().mean() > 0.4  # what can't touch the frame is not worked out
+        assert not (skipped & there).any()
+
+
+@pytest.mark.parametrize("name", dataset_names())
+def test_objects_on_cuda(cuda, name):
+    place_cuda = pytest.importorskip("vsr.raster.place_cuda", reason="Triton comes with torch for CUDA")
+    recipe, drawn, _, _, scene, touches = expected(name)
+    placed = place_cuda.Placed.empty(1, FRAMES, recipe.num_objects, cuda)
+    rows = None if recipe.fill == "color" else torch.arange(recipe.texture_pool, device=cuda)
+    tables = place_cuda.tables(recipe, SIZE, cuda)
+    place_cuda.place_clips(recipe, tables, SEED, INDEX.to(cuda), EPOCH.to(cuda), STRIDE, SIZE, rows, placed)
+    placed = place_cuda.Placed(*(t.cpu() for t in placed))
+
+    assert torch.equal(placed.box & 255 <= placed.box >> 8 & 255, touches)
+    inverse = geometry.invert(scene.output_from_unit).flatten(-2).transpose(-1, -2)
+    where = touches[:, :, None].expand_as(inverse)
+    torch.testing.assert_close(placed.matrix[where], inverse[where].float(), rtol=2e-6, atol=2e-6)
+    assert torch.equal(placed.circle.bool(), drawn.shape == 0)
+    if recipe.fill == "color":
+        color = drawn.color.int()
+        assert torch.equal(placed.look, color[..., 0] | color[..., 1] << 8 | color[..., 2] << 16)
+    else:
+        assert torch.equal(placed.look.long(), drawn.texture)
+        torch.testing.assert_close(placed.texels, scene.texels.float())
+    polygon = ~scene.outlines.circle
+    edges = placed.edges.unflatten(1, (4, 3)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(edges[polygon], scene.outlines.edges[polygon].float(), rtol=0, atol=1e-6)
