@@ -244,6 +244,14 @@ def test_rendered_clip_is_what_training_sees():
         ("fit --config configs/finetune/ucf101.yaml --data.videos nowhere", "nowhere"),
         ("fit --config configs/finetune/ucf101.yaml --data.vidoes x", "did you mean 'videos'?"),
         ("fit --config configs/pretrain/acc_images.yaml", "give texture_folder"),
+        (
+            "fit --config configs/pretrain/acc_shapes.yaml --trainer.accelerator cpu --trainer.devices 3",
+            "global_batch_size 256 can't be shared equally by 3 devices: use 255 or 258 clips, or 2 devices",
+        ),
+        (
+            "fit --config configs/pretrain/acc_shapes.yaml --trainer.max_epochs -1 --trainer.max_steps -1",
+            "give --trainer.max_epochs or max_steps",
+        ),
         ("render acc_shapes --truth", "add --clip"),
     ],
 )

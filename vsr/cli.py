@@ -218,6 +218,7 @@ def _stage(words: list[str]) -> None:
 
     # configs name these classes without their modules, which works for classes that have been imported
     from vsr.callbacks import Forecast, Pictures, RunFolder, Throughput  # noqa: F401
+    from vsr.data.batches import BatchPlan
     from vsr.data.clips import ActionClips  # noqa: F401
     from vsr.data.synthetic import SyntheticVideos  # noqa: F401
     from vsr.modules import ActionClassifier, VideoMAE  # noqa: F401
@@ -249,6 +250,13 @@ def _stage(words: list[str]) -> None:
 
         def before_instantiate_classes(self) -> None:
             _place_run(self, words[0])
+
+        def before_fit(self) -> None:
+            """Refuse what can't be trained before other processes start and a folder is made."""
+            data, trainer = self.datamodule, self.trainer
+            BatchPlan.of(data.global_batch_size, data.global_batch_size, trainer.world_size)
+            if trainer.max_steps <= 0 and (trainer.max_epochs or -1) <= 0:
+                raise InputError("a run without an end has no schedule: give --trainer.max_epochs or max_steps")
 
     Stages(
         args=_resolve_configs(words),

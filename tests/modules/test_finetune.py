@@ -196,11 +196,16 @@ class TestConstruction:
 
     def test_groups(self):
         module = ActionClassifier(**TASK)
-        module._trainer = type("Trainer", (), {"max_steps": 10})()
+        module._trainer = L.Trainer(max_steps=10, **QUIET)
         groups = module.configure_optimizers()["optimizer"].param_groups
         scales = {g["name"]: g["lr_scale"] for g in groups}
         assert scales["layer_7_decay"] == 1
         assert scales["layer_0_decay"] == pytest.approx(0.7**7)
+
+    @pytest.mark.parametrize("share", [{"drop_path": 1.0}, {"head_dropout": -0.1}, {"label_smoothing": 2}])
+    def test_shares(self, share):
+        with pytest.raises(InputError, match=f"{next(iter(share))} .* is not a share: give 0 or more, less than 1"):
+            ActionClassifier(**TASK, **share)
 
     def test_too_few_classes(self):
         with pytest.raises(InputError, match="num_classes 1"):

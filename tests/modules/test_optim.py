@@ -6,7 +6,7 @@ import torch
 from vsr.errors import InputError
 from vsr.models.vit import Classifier, MaskedAutoencoder, Size
 from vsr.modules.optim import (
-    adamw_warmup_cosine,
+    Optimisation,
     decays,
     layer_id,
     parameter_groups,
@@ -17,7 +17,19 @@ from vsr.modules.optim import (
 
 SMALL = Size(width=32, depth=2, heads=2, decoder_width=16, decoder_heads=2, decoder_depth=1)
 CLIP = {"image_size": 16, "num_frames": 2, "patch_size": 8, "tubelet_size": 2}
-PRETRAIN = {"base_lr": 3e-4, "min_lr": 1e-5, "betas": (0.9, 0.95)}
+
+
+def settings(**departures) -> Optimisation:
+    """The paper's (table 5)."""
+    paper = {"base_lr": 3e-4, "min_lr": 1e-5, "weight_decay": 0.05, "betas": (0.9, 0.95), "warmup": 0.0125}
+    return Optimisation(**paper | {"global_batch_size": 256} | departures)
+
+
+def trainer(max_steps=-1, max_epochs=None, steps_per_epoch=None, devices=1, micro=1):
+    data = None if steps_per_epoch is None else SimpleNamespace(steps_per_epoch=steps_per_epoch)
+    return SimpleNamespace(
+        max_steps=max_steps, max_epochs=max_epochs, datamodule=data, world_size=devices, accumulate_grad_batches=micro
+    )
 
 
 def names_by_group(network, groups) -> dict[str, set[str]]:
@@ -104,16 +116,10 @@ class TestSchedule:
         assert [warmup_cosine(s, 3, 3, 1.0, 0.0) for s in range(4)] == [0, 0.5, 1, 1]
 
 
-class TestAdamW:
+class TestOptimisation:
     def test_rates_of_every_step(self):
         network = Classifier(SMALL, 5, **CLIP)
-        config = adamw_warmup_cosine(
-            parameter_groups(network, 0.05, 0.7),
-            **PRETRAIN,
-            global_batch_size=512,
-            warmup=0.2,
-            total_steps=20,
-        )
+        config = settings(global_batch_size=512, warmup=0.2).configure(trainer(20), network, layer_decay=0.7)
         optimizer, scheduler = config["optimizer"], config["lr_scheduler"]["scheduler"]
         assert config["lr_scheduler"]["interval"] == "step"
         for step in range(20):
@@ -125,47 +131,77 @@ class TestAdamW:
         assert max(g["lr"] for g in optimizer.param_groups) == pytest.approx(2e-5)
 
     def test_settings(self):
-        network = Classifier(SMALL, 5, **CLIP)
-        optimizer = adamw_warmup_cosine(
-            parameter_groups(network, 0.05), **PRETRAIN, global_batch_size=256, warmup=0, total_steps=5
-        )["optimizer"]
+        optimizer = settings().configure(trainer(5), Classifier(SMALL, 5, **CLIP))["optimizer"]
         assert type(optimizer) is torch.optim.AdamW
         for group in optimizer.param_groups:
             assert (group["betas"], group["eps"], group["fused"]) == ((0.9, 0.95), 1e-8, True)
+        assert {g["weight_decay"] for g in optimizer.param_groups} == {0.05, 0.0}
 
     def test_not_fused_where_it_can_not_be(self):
         with torch.device("meta"):
             network = Classifier(SMALL, 5, **CLIP)
-        optimizer = adamw_warmup_cosine(
-            parameter_groups(network, 0.05), **PRETRAIN, global_batch_size=256, warmup=0, total_steps=5
-        )["optimizer"]
+        optimizer = settings().configure(trainer(5), network)["optimizer"]
         assert not optimizer.param_groups[0]["fused"]
 
-    @pytest.mark.parametrize("warmup", [-0.1, 5])
-    def test_warmup_is_a_share(self, warmup):
-        with pytest.raises(InputError, match="not a share"):
-            adamw_warmup_cosine([], **PRETRAIN, global_batch_size=256, warmup=warmup, total_steps=5)
-
-    @pytest.mark.parametrize("wrong", [{"base_lr": 0.0}, {"global_batch_size": 0}])
-    def test_rate_is_positive(self, wrong):
-        with pytest.raises(InputError, match="give positive numbers"):
-            adamw_warmup_cosine([], **(PRETRAIN | {"global_batch_size": 256} | wrong), warmup=0.1, total_steps=5)
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"warmup": -0.1}, "warmup -0.1 is not a share of all steps: give 0 .. 1"),
+            ({"warmup": 5}, "warmup 5 is not a share"),
+            ({"base_lr": 0.0}, "base_lr 0.0 .* give positive numbers"),
+            ({"global_batch_size": 0}, "global_batch_size 0 .* give positive numbers"),
+            ({"min_lr": -1e-5}, "min_lr -1e-05 is negative"),
+            ({"weight_decay": -1}, "weight_decay -1 is negative"),
+            ({"betas": (0.9, 1.0)}, r"betas \[0.9, 1.0\] .* give 0 or more, less than 1"),
+        ],
+    )
+    def test_refuses(self, wrong, message):
+        with pytest.raises(InputError, match=message):
+            settings(**wrong)
 
 
 class TestTotalSteps:
-    def trainer(self, max_steps=-1, max_epochs=None, steps_per_epoch=None):
-        data = None if steps_per_epoch is None else SimpleNamespace(steps_per_epoch=steps_per_epoch)
-        return SimpleNamespace(max_steps=max_steps, max_epochs=max_epochs, datamodule=data)
-
     def test_sources(self):
-        assert total_steps(self.trainer(max_steps=70, max_epochs=3, steps_per_epoch=5)) == 70
-        assert total_steps(self.trainer(max_epochs=3200, steps_per_epoch=37)) == 118_400
+        assert total_steps(trainer(max_steps=70)) == 70
+        assert total_steps(trainer(max_epochs=3200, steps_per_epoch=37)) == 118_400
+
+    def test_what_ends_first(self):
+        """As the trainer stops, so that the rate reaches its end."""
+        assert total_steps(trainer(max_steps=70, max_epochs=3, steps_per_epoch=5)) == 15
+        assert total_steps(trainer(max_steps=12, max_epochs=3, steps_per_epoch=5)) == 12
+        assert total_steps(trainer(max_steps=70, max_epochs=3)) == 70
 
     @pytest.mark.parametrize("given", [{}, {"max_epochs": -1, "steps_per_epoch": 5}])
     def test_endless(self, given):
         with pytest.raises(InputError, match="without an end"):
-            total_steps(self.trainer(**given))
+            total_steps(trainer(**given))
 
     def test_epoch_of_unknown_length(self):
         with pytest.raises(InputError, match=r"--trainer\.max_steps"):
-            total_steps(self.trainer(max_epochs=3))
+            total_steps(trainer(max_epochs=3))
+
+
+class TestLine:
+    """What a run says of itself when it starts."""
+
+    def test_paper(self):
+        assert settings().line(trainer(max_epochs=3200, steps_per_epoch=37, micro=4)) == (
+            "global batch 256 = 1 device x 4 micro-batches of 64; lr 3e-4 = base 3e-4 x 256 / 256; "
+            "118,400 steps = 3,200 epochs of 37; warm-up 1,480 steps, then a cosine to 1e-5"
+        )
+
+    def test_part_of_an_epoch(self):
+        run = trainer(max_steps=80, max_epochs=3200, steps_per_epoch=160, devices=2)
+        assert settings(global_batch_size=16, base_lr=16e-3).line(run) == (
+            "global batch 16 = 2 devices x 1 micro-batch of 8; lr 1e-3 = base 1.6e-2 x 16 / 256; "
+            "80 steps = 0.5 epochs of 160; warm-up 1 step, then a cosine to 6.25e-7"
+        )
+
+    def test_epoch_of_unknown_length(self):
+        assert "; 1 step; " in settings().line(trainer(max_steps=1))
+
+    @pytest.mark.parametrize(("devices", "micro"), [(1, 8), (2, 4), (8, 1)])
+    def test_the_rate_follows_the_total_alone(self, devices, micro):
+        line = settings(global_batch_size=192).line(trainer(9, devices=devices, micro=micro))
+        assert " of 24; lr 2.25e-4 = base 3e-4 x 192 / 256; " in line
+        assert line.endswith("to 7.5e-6")

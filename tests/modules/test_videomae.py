@@ -71,6 +71,16 @@ class TestTraining:
         assert trainer.logged_metrics["lr"].item() == pytest.approx(last_rate, rel=1e-5)
         assert not torch.equal(module.model.mask_token, before)
 
+    def test_says_what_it_will_do(self, caplog):
+        with caplog.at_level("INFO"):
+            module = VideoMAE(**CLIP, warmup=0.4, global_batch_size=4)
+            L.Trainer(max_epochs=2, **QUIET).fit(module, datamodule=Gradients())
+        said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("global batch")]
+        assert said == [
+            "global batch 4 = 1 device x 1 micro-batch of 4; lr 4.69e-6 = base 3e-4 x 4 / 256; "
+            "10 steps = 2 epochs of 5; warm-up 4 steps, then a cosine to 1.56e-7"
+        ]
+
     def test_first_step_has_rate_zero(self):
         module = VideoMAE(**CLIP, warmup=1)
         before = {name: p.clone() for name, p in module.named_parameters()}
@@ -94,6 +104,17 @@ class TestTraining:
         assert prediction.dtype == torch.bfloat16
         assert loss.dtype == torch.float32
         assert loss == module.loss(prediction, batch["video"], idx_mask)
+        assert module.loss(prediction.double(), batch["video"], idx_mask).dtype == torch.float64
+
+    def test_order_of_masked_tubes_does_not_matter(self):
+        module, batch = VideoMAE(**CLIP), moving_gradients(2)
+        _, idx_mask = module.mask(batch["index"], batch["epoch"])
+        prediction = torch.randn(2, idx_mask.shape[1], 1536)
+        order = torch.randperm(idx_mask.shape[1])
+        loss = module.loss(prediction, batch["video"], idx_mask)
+        shuffled = module.loss(prediction[:, order], batch["video"], idx_mask[:, order])
+        torch.testing.assert_close(shuffled, loss, atol=1e-6, rtol=0)
+        assert (module.loss(prediction[:, order], batch["video"], idx_mask) - loss).abs() > 1e-3
 
     def test_loss_is_over_masked_tubes_only(self):
         module, batch = VideoMAE(**CLIP), moving_gradients(2)
@@ -138,6 +159,7 @@ class TestConstruction:
             ({"num_frames": 5}, "use 4 or 6 frames"),
             ({"mask_ratio": 1.0}, "mask_ratio 1.0"),
             ({"mask_ratio": 0.2}, "at least 0.25"),
+            ({"decoder_depth": 0}, "decoder_depth 0 is not positive"),
         ],
     )
     def test_refuses(self, arguments, message):

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from vsr.errors import InputError
 from vsr.models.exchange import load_classifier, load_encoder
 from vsr.models.vit import Classifier, SizeName, size_named
-from vsr.modules.optim import adamw_warmup_cosine, parameter_groups, total_steps
+from vsr.modules.optim import Optimisation
 
 
 class ActionClassifier(L.LightningModule):
@@ -29,7 +29,8 @@ class ActionClassifier(L.LightningModule):
 
     Args:
         num_classes: K.
-        checkpoint: weights to load, strictly; null: train from scratch.
+        checkpoint: weights to load, strictly: a checkpoint of ``vsr fit``, a file of VideoMAE's own code or its
+            DeepSpeed folder, or a Hugging Face folder; null: train from scratch.
         size: network; "base" and "large" are the paper's, "tiny" is ours for laptops.
         image_size: height and width of a frame, px; a multiple of ``patch_size``.
         num_frames: frames in a clip; a multiple of ``tubelet_size``.
@@ -79,9 +80,12 @@ class ActionClassifier(L.LightningModule):
         self.save_hyperparameters()
         if num_classes < 2:
             raise InputError(f"num_classes {num_classes} leaves nothing to tell apart: give 2 or more")
+        shares = {"drop_path": drop_path, "head_dropout": head_dropout, "label_smoothing": label_smoothing}
+        for name, share in shares.items():
+            if not 0 <= share < 1:
+                raise InputError(f"{name} {share} is not a share: give 0 or more, less than 1")
         self.checkpoint, self.label_smoothing, self.layer_decay = checkpoint, label_smoothing, layer_decay
-        self.base_lr, self.min_lr, self.warmup = base_lr, min_lr, warmup
-        self.weight_decay, self.betas, self.global_batch_size = weight_decay, betas, global_batch_size
+        self.optimisation = Optimisation(base_lr, min_lr, weight_decay, betas, warmup, global_batch_size)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.model = Classifier(
@@ -186,12 +190,4 @@ class ActionClassifier(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with layer decay, warm-up and cosine over the whole run."""
-        return adamw_warmup_cosine(
-            parameter_groups(self.model, self.weight_decay, self.layer_decay),
-            base_lr=self.base_lr,
-            min_lr=self.min_lr,
-            betas=self.betas,
-            global_batch_size=self.global_batch_size,
-            warmup=self.warmup,
-            total_steps=total_steps(self.trainer),
-        )
+        return self.optimisation.configure(self.trainer, self.model, self.layer_decay)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as L
@@ -87,7 +88,7 @@ def warmup_cosine(step: int, total_steps: int, warmup_steps: int, peak: float, f
 
 
 def total_steps(trainer: L.Trainer) -> int:
-    """Optimiser steps of the run: ``max_steps``, or ``max_epochs`` times the data's ``steps_per_epoch``.
+    """Optimiser steps of the run: ``max_steps``, or ``max_epochs`` times the data's ``steps_per_epoch`` if fewer.
 
     ``Trainer.estimated_stepping_batches`` isn't read: it would build the loaders too early and drop their
     state.
@@ -95,57 +96,111 @@ def total_steps(trainer: L.Trainer) -> int:
     Raises:
         InputError: the run has no end, or the data doesn't say how long an epoch is.
     """
-    if trainer.max_steps > 0:
-        return trainer.max_steps
-    if trainer.max_epochs is None or trainer.max_epochs < 1:
+    ends = [trainer.max_steps] if trainer.max_steps > 0 else []
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        epoch = _steps_per_epoch(trainer)
+        if epoch is not None:
+            ends.append(trainer.max_epochs * epoch)
+        elif not ends:
+            raise InputError("the data doesn't say how many optimiser steps an epoch has: give --trainer.max_steps")
+    if not ends:
         raise InputError("a run without an end has no learning-rate schedule: give --trainer.max_epochs or max_steps")
+    return min(ends)
+
+
+def _steps_per_epoch(trainer: L.Trainer) -> int | None:
     steps = getattr(getattr(trainer, "datamodule", None), "steps_per_epoch", None)
-    if not isinstance(steps, int):
-        raise InputError("the data doesn't say how many optimiser steps an epoch has: give --trainer.max_steps")
-    return trainer.max_epochs * steps
+    return steps if isinstance(steps, int) else None
 
 
-def adamw_warmup_cosine(
-    groups: list[dict[str, Any]],
-    *,
-    base_lr: float,
-    min_lr: float,
-    betas: tuple[float, float],
-    global_batch_size: int,
-    warmup: float,
-    total_steps: int,
-) -> OptimizerLRSchedulerConfig:
-    """AdamW with a warm-up and a cosine, stepped once per optimiser step.
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW with a warm-up and a cosine over the whole run, stepped once per optimiser step.
 
-    Args:
-        groups: of :func:`parameter_groups`.
+    Attributes:
         base_lr: peak rate for 256 clips; scaled by :func:`scaled_lr`.
         min_lr: rate at the end for 256 clips; scaled likewise.
+        weight_decay: for the parameters that :func:`decays` names.
         betas: of AdamW.
-        global_batch_size: clips per optimiser step, all devices and accumulation steps together.
         warmup: share of all steps, 0..1, rounded to whole steps.
-        total_steps: optimiser steps of the whole run.
+        global_batch_size: clips per optimiser step, all devices and accumulation steps together.
 
     Raises:
-        InputError: ``warmup`` isn't a share, or the rate isn't positive.
+        InputError: a value is out of its range.
     """
-    if base_lr <= 0 or global_batch_size < 1:
-        raise InputError(
-            f"base_lr {base_lr} for global_batch_size {global_batch_size} gives no learning rate: give positive numbers"
+
+    base_lr: float
+    min_lr: float
+    weight_decay: float
+    betas: tuple[float, float]
+    warmup: float
+    global_batch_size: int
+
+    def __post_init__(self) -> None:
+        if self.base_lr <= 0 or self.global_batch_size < 1:
+            raise InputError(
+                f"base_lr {self.base_lr} for global_batch_size {self.global_batch_size} gives no learning rate: "
+                "give positive numbers"
+            )
+        for name, value in (("min_lr", self.min_lr), ("weight_decay", self.weight_decay)):
+            if value < 0:
+                raise InputError(f"{name} {value} is negative: give 0 or more")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas {list(self.betas)} are not rates of decay: give 0 or more, less than 1")
+        if not 0 <= self.warmup <= 1:
+            raise InputError(f"warmup {self.warmup} is not a share of all steps: give 0 .. 1")
+
+    def configure(self, trainer: L.Trainer, model: nn.Module, layer_decay: float = 1.0) -> OptimizerLRSchedulerConfig:
+        """Optimiser and schedule of a run; rank zero says what it will do, in :meth:`line`.
+
+        Args:
+            trainer: of the run.
+            model: whose parameters are trained.
+            layer_decay: see :func:`parameter_groups`.
+
+        Raises:
+            InputError: the run has no end.
+        """
+        steps, peak, final = total_steps(trainer), *self._rates()
+        warmup_steps = self._warmup_steps(trainer)
+        groups = parameter_groups(model, self.weight_decay, layer_decay)
+        groups = [{**group, "lr": peak * group["lr_scale"]} for group in groups]
+        devices = {parameter.device.type for group in groups for parameter in group["params"]}
+        optimizer = AdamW(groups, lr=peak, betas=self.betas, fused=devices <= _FUSED_DEVICES)
+        scheduler = LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, warmup_steps, peak, final) / peak)
+        rank_zero_info(self.line(trainer))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def line(self, trainer: L.Trainer) -> str:
+        """A run in one line: how its batch is cut, its learning rate, its length.
+
+        For example ``global batch 256 = 1 device x 4 micro-batches of 64; lr 3e-4 = base 3e-4 x 256 / 256;
+        118,400 steps = 3,200 epochs of 37; warm-up 1,480 steps, then a cosine to 1e-5``.
+        """
+        batch, devices, micro = self.global_batch_size, trainer.world_size, trainer.accumulate_grad_batches
+        steps, epoch = total_steps(trainer), _steps_per_epoch(trainer)
+        peak, final = map(_rate, self._rates())
+        cut = f"{_count(devices, 'device')} x {_count(micro, 'micro-batch', 'es')} of {batch / (devices * micro):g}"
+        length = _count(steps, "step") + (f" = {_count(steps / epoch, 'epoch')} of {epoch:,}" if epoch else "")
+        return (
+            f"global batch {batch} = {cut}; lr {peak} = base {_rate(self.base_lr)} x {batch} / 256; {length}; "
+            f"warm-up {_count(self._warmup_steps(trainer), 'step')}, then a cosine to {final}"
         )
-    if not 0 <= warmup <= 1:
-        raise InputError(f"warmup {warmup} is not a share of all steps: give 0 .. 1")
-    peak, final = scaled_lr(base_lr, global_batch_size), scaled_lr(min_lr, global_batch_size)
-    warmup_steps = round(warmup * total_steps)
-    groups = [{**group, "lr": peak * group["lr_scale"]} for group in groups]
-    devices = {parameter.device.type for group in groups for parameter in group["params"]}
-    optimizer = AdamW(groups, lr=peak, betas=betas, fused=devices <= _FUSED_DEVICES)
-    scheduler = LambdaLR(
-        optimizer,
-        lambda step: warmup_cosine(step, total_steps, warmup_steps, peak, final) / peak,
-    )
-    rank_zero_info(
-        f"AdamW: learning rate {peak:.3g} = {base_lr:.3g} x {global_batch_size} clips / 256; "
-        f"{warmup_steps} of {total_steps} steps warm up, then a cosine to {final:.3g}"
-    )
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _rates(self) -> tuple[float, float]:
+        """The highest rate and the one after the last step."""
+        return scaled_lr(self.base_lr, self.global_batch_size), scaled_lr(self.min_lr, self.global_batch_size)
+
+    def _warmup_steps(self, trainer: L.Trainer) -> int:
+        return round(self.warmup * total_steps(trainer))
+
+
+def _count(number: float, noun: str, plural: str = "s") -> str:
+    text = f"{number:,.2f}".rstrip("0").rstrip(".") if number >= 1 else f"{number:.2g}"
+    return f"{text} {noun}{plural if text != '1' else ''}"
+
+
+def _rate(rate: float) -> str:
+    """A learning rate as papers write it: 2.25e-4."""
+    mantissa, exponent = f"{rate:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

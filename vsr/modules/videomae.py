@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
+from vsr.errors import InputError
 from vsr.models.masking import (
     denormalize,
     gather_tokens,
@@ -20,7 +21,7 @@ from vsr.models.masking import (
     unpatchify,
 )
 from vsr.models.vit import MaskedAutoencoder, SizeName, size_named
-from vsr.modules.optim import adamw_warmup_cosine, parameter_groups, total_steps
+from vsr.modules.optim import Optimisation
 
 GREY = 128
 
@@ -90,10 +91,11 @@ class VideoMAE(L.LightningModule):
         self.save_hyperparameters()
         self.mask_ratio, self.seed = mask_ratio, seed
         self.patch_size, self.tubelet_size = patch_size, tubelet_size
-        self.base_lr, self.min_lr, self.warmup = base_lr, min_lr, warmup
-        self.weight_decay, self.betas, self.global_batch_size = weight_decay, betas, global_batch_size
+        self.optimisation = Optimisation(base_lr, min_lr, weight_decay, betas, warmup, global_batch_size)
         network = size_named(size)
         if decoder_depth is not None:
+            if decoder_depth < 1:
+                raise InputError(f"decoder_depth {decoder_depth} is not positive: give 1 or more")
             network = replace(network, decoder_depth=decoder_depth)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -120,7 +122,7 @@ class VideoMAE(L.LightningModule):
         return tube_mask(self.seed, index, epoch, self.grid, self.mask_ratio)
 
     def loss(self, prediction: Tensor, video: Tensor, idx_mask: Tensor) -> Tensor:
-        """Mean squared error over masked tokens and their elements, in float32 whatever the precision.
+        """Mean squared error over masked tokens and their elements, in float32 at least whatever the precision.
 
         Args:
             prediction: (B, L_masked, P C).
@@ -129,7 +131,8 @@ class VideoMAE(L.LightningModule):
         """
         with torch.autocast(video.device.type, enabled=False):
             tubes = gather_tokens(patchify(video, self.patch_size, self.tubelet_size), idx_mask)
-            return F.mse_loss(prediction.float(), normalized_target(tubes))
+            precise = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+            return F.mse_loss(precise, normalized_target(tubes).to(precise))
 
     @torch.no_grad()
     def reconstruct(self, video: Tensor, index: Tensor, epoch: Tensor | int) -> Reconstruction:
@@ -157,12 +160,4 @@ class VideoMAE(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, warm-up and cosine over the whole run."""
-        return adamw_warmup_cosine(
-            parameter_groups(self.model, self.weight_decay),
-            base_lr=self.base_lr,
-            min_lr=self.min_lr,
-            betas=self.betas,
-            global_batch_size=self.global_batch_size,
-            warmup=self.warmup,
-            total_steps=total_steps(self.trainer),
-        )
+        return self.optimisation.configure(self.trainer, self.model)
