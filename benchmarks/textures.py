@@ -1,4 +1,4 @@
-"""How many statistical textures a second, and where the time goes: ``python benchmarks/textures.py``."""
+"""How many textures a second, and where a statistical one's time goes: ``python benchmarks/textures.py``."""
 
 import time
 from collections.abc import Callable
@@ -10,8 +10,11 @@ import torch
 
 from vsr.textures import statistical as model
 from vsr.textures.pyramid import Border, Pyramid
+from vsr.textures.stylegan import high_freq, oriented, walk
 
 COUNT = {64: 32, 128: 16, 256: 8}  # textures on a CPU for each size in pixels; a GPU makes 32 times as many
+STYLEGAN_COUNT = 64  # for each size; a GPU makes 32 times as many
+FRAMES = 16  # of a walk
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:
@@ -52,8 +55,21 @@ def shares(size: int, border: Border, device: torch.device) -> dict[str, float]:
     return {name: t / sum(times.values()) for name, t in times.items()}
 
 
+def stylegan(device: torch.device) -> None:
+    """Print a line for each StyleGAN generator and size: textures, and frames of walks."""
+    count = STYLEGAN_COUNT * (32 if device.type == "cuda" else 1)
+    index, walks = torch.arange(count, device=device), torch.arange(count // FRAMES, device=device)
+    frame = 4 * torch.arange(FRAMES, device=device).expand(len(walks), -1)
+    print(f"\n{'size':>6} {'StyleGAN':>9} {'textures/s':>11} {'frames/s':>9} of walks of {FRAMES} frames, 4 apart")
+    for size in (128, 256):
+        for make in (oriented, high_freq):
+            textures = count / seconds(partial(make, index, 0, size), device)
+            frames = frame.numel() / seconds(partial(walk, walks, frame, 0, size, make.__name__), device)
+            print(f"{size:>6} {make.__name__:>9} {textures:>11.2f} {frames:>9.2f}")
+
+
 def main() -> None:
-    """Print the machine, and a line for each size and border."""
+    """Print the machine, a line for each size and border, and the StyleGAN generators."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     gpu, threads = device.type == "cuda", torch.get_num_threads()
     print(f"{environment.header()}\n* device: {torch.cuda.get_device_name() if gpu else f'CPU, {threads} threads'}\n")
@@ -66,6 +82,7 @@ def main() -> None:
             parts = shares(size, border, device).items()
             torch.set_num_threads(threads)
             print(f"{size:>6} {border:>9} {rate:>11.2f}   {', '.join(f'{part} {s:.0%}' for part, s in parts)}")
+    stylegan(device)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -55,6 +57,29 @@ def test_uniform_is_exact_and_below_one():
     assert extremes.tolist() == [0.0, 1 - 2.0**-24, 2.0**-24]
     many = rng.uniform(rng.words(rng.Stream.RADIUS, 0, torch.arange(100), elements=250))
     assert abs(many.double().mean().item() - 0.5) < 4 * (1 / 12 / many.numel()) ** 0.5
+
+
+def test_words_by_stream_are_those_of_each():
+    index = torch.tensor([9, 3])
+    numbers = {rng.Stream.SPEED: 3, rng.Stream.RADIUS: 1, rng.Stream.COLOR: 5}
+    drawn = rng.words_by_stream(numbers, 2**40 + 1, index)
+    assert list(drawn) == list(numbers)
+    for stream, n in numbers.items():
+        assert torch.equal(drawn[stream], rng.words(stream, 2**40 + 1, index, elements=n))
+
+
+def test_normal_is_finite_and_normal():
+    extremes = rng.normal(torch.tensor([[0, 0], [ONES, ONES], [ONES, 0], [0, ONES]]))
+    assert extremes.abs().max() < 5.8
+    assert extremes[2, 0] == pytest.approx((48 * math.log(2)) ** 0.5)
+    values = rng.normal(rng.words(rng.Stream.RADIUS, 0, torch.arange(200), elements=250)).double()
+    n = values.numel()
+    assert abs(values.mean()) < 4 / n**0.5
+    assert values.var().item() == pytest.approx(1, abs=4 * (2 / n) ** 0.5)
+    assert (values**4).mean().item() == pytest.approx(3, abs=4 * (96 / n) ** 0.5)
+    assert (values.abs() > 2).double().mean().item() == pytest.approx(0.0455, abs=0.003)
+    pairs = torch.stack(values.chunk(2, dim=-1)).flatten(1)
+    assert abs((pairs[0] * pairs[1]).mean()) < 4 / (n / 2) ** 0.5
 
 
 def test_below_covers_its_range():

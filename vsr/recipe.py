@@ -60,7 +60,7 @@ class Recipe:
         fill: what an object shows: one colour, or its own texture from a pool that moves with it.
         texture_pool: textures in the pool ([P] 3.2: 300,000; 1.3 million images).
         texture_size: side of a stored texture, texels. Stretched to 2 x ``size`` px, so an object shows its corner.
-        texture_folder: folder of images that serve as the pool; needed by ``stylegan_oriented`` and ``images``.
+        texture_folder: folder of images that serve as the pool in place of generated textures; ``images`` needs one.
         num_videos: videos in a fixed set ([P] 3.2: 9,537 where there are textures), or None: fresh ones for ever.
         epoch_size: videos that count as an epoch, 9,537 as in the UCF101 training list ([P] 9.2).
 

@@ -7,6 +7,8 @@ import torch
 from vsr.errors import InputError
 from vsr.recipe import Recipe, load_recipe
 from vsr.textures.bank import TextureBank
+from vsr.textures.statistical import statistical
+from vsr.textures.stylegan import oriented
 
 RECIPE = Recipe("t", fill="statistical", texture_pool=40, texture_size=64)
 
@@ -52,3 +54,10 @@ def test_a_pool_that_does_not_fit_is_refused_with_one_that_does(monkeypatch):
 def test_a_recipe_of_plain_colours_has_no_bank():
     with pytest.raises(InputError, match=r"has no textures: its fill is 'color'"):
         TextureBank(load_recipe("acc_shapes"))
+
+
+def test_each_fill_has_its_generator():
+    wanted = torch.tensor([5, 2])
+    for fill, generator in (("statistical", statistical), ("stylegan_oriented", oriented)):
+        made = TextureBank(replace(RECIPE, fill=fill), seed=3).generate(wanted)
+        assert torch.equal(made, generator(wanted, 3, 64))

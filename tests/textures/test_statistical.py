@@ -1,12 +1,11 @@
-import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from measures import measure_all
 from numpy.typing import NDArray
-from PIL import Image
 from pyrtools.pyramids import SteerablePyramidSpace
 from pyrtools.pyramids.filters import steerable_filters
 
@@ -399,50 +398,8 @@ class TestStatistical:
         assert difference.mean(dim=(1, 2, 3)).median() < 2  # grey levels
 
 
-def kurtosis(x: NDArray[np.float64]) -> float:
-    x = x - x.mean()
-    return float((x**4).mean() / (x**2).mean() ** 2)
-
-
-def measure(texture: torch.Tensor) -> dict[str, NDArray[np.float64]]:
-    """Statistics of a texture as a JPEG of quality 75, which all reference images are."""
-    file = io.BytesIO()
-    Image.fromarray(texture.permute(1, 2, 0).numpy()).save(file, "jpeg", quality=75)
-    rgb = np.asarray(Image.open(file)) / 255
-    y = rgb @ (0.299, 0.587, 0.114)
-    n = len(y)
-
-    window = np.hanning(n + 1)[:n]
-    power = np.abs(np.fft.fft2((y - y.mean()) * np.outer(window, window))) ** 2
-    f = np.fft.fftfreq(n, 1 / n)
-    radius = np.rint(np.hypot(f[:, None], f)).astype(int).ravel()
-    radial = np.bincount(radius, power.ravel()) / np.bincount(radius)
-    k = np.arange(3, 45)
-    slope = -np.polyfit(np.log(k), np.log(radial[k]), 1)[0]
-
-    haar = []
-    mean = y
-    for _ in range(4):
-        a, b, c, d = mean[::2, ::2], mean[::2, 1::2], mean[1::2, ::2], mean[1::2, 1::2]
-        haar.append(((a - b + c - d) / 2, (a + b - c - d) / 2))
-        mean = (a + b + c + d) / 2
-
-    corr = np.corrcoef(rgb.reshape(-1, 3).T)
-    dx, dy = np.abs(np.diff(y, axis=1)), np.abs(np.diff(y, axis=0))
-    wrap = (np.abs(y[0] - y[-1]).mean() + np.abs(y[:, 0] - y[:, -1]).mean()) / (dx.mean() + dy.mean())
-    return {
-        "slope": slope,
-        "haar_kurtosis": np.array([np.mean([kurtosis(band) for band in bands]) for bands in haar]),
-        "haar_std": np.array([np.mean([band.std() for band in bands]) for bands in haar]),
-        "abs_corr": np.abs(corr[[0, 0, 1], [1, 2, 2]]),
-        "std": rgb.std(axis=(0, 1)),
-        "wrap": wrap,
-    }
-
-
 def statistics(count: int, border: str = "circular") -> dict[str, NDArray[np.float64]]:
-    measured = [measure(texture) for texture in statistical(torch.arange(count), 0, 128, border=border)]
-    return {name: np.array([m[name] for m in measured]) for name in measured[0]}
+    return measure_all(statistical(torch.arange(count), 0, 128, border=border), quality=75)
 
 
 class TestStatistics:

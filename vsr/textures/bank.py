@@ -1,5 +1,7 @@
 """The textures of a recipe, resident on a device."""
 
+from collections.abc import Callable
+
 import psutil
 import torch
 from torch import Tensor
@@ -9,7 +11,12 @@ from vsr.errors import InputError
 from vsr.recipe import Recipe
 from vsr.textures.images import ImageFolder
 from vsr.textures.statistical import statistical
+from vsr.textures.stylegan import oriented
 
+_GENERATORS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    "statistical": statistical,
+    "stylegan_oriented": oriented,
+}
 _BATCH = 32  # textures made at a time
 _SHARE = 0.75  # of the memory at hand that a pool may take
 
@@ -58,10 +65,10 @@ class TextureBank:
     def _open_folder(self) -> ImageFolder | None:
         recipe = self.recipe
         if recipe.texture_folder is None:
-            if recipe.fill == "statistical":
+            if recipe.fill in _GENERATORS:
                 return None
             raise InputError(
-                f"recipe {recipe.name!r}: no generator for fill {recipe.fill!r} yet: "
+                f"recipe {recipe.name!r}: no generator for fill {recipe.fill!r}: "
                 "give texture_folder, a folder of images (vsr render: --texture_folder)"
             )
         folder = ImageFolder(recipe.texture_folder)
@@ -111,7 +118,7 @@ class TextureBank:
         """Pool positions int64 (n,) to textures uint8 (n, 3, S, S)."""
         if self.folder is not None:
             return self.folder.read(texture, self.recipe.texture_size).to(texture.device)
-        return statistical(texture, self.seed, self.recipe.texture_size)
+        return _GENERATORS[self.recipe.fill](texture, self.seed, self.recipe.texture_size)
 
     def _reserve(self, count: int) -> None:
         """Make room for ``count`` textures, at least doubling, so that making them one by one stays linear."""

@@ -18,8 +18,6 @@ the bins of a source histogram share its range equally, where matlabPyrTools cen
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, get_args
 
@@ -31,6 +29,7 @@ from vsr import rng
 from vsr.errors import InputError
 from vsr.rng import Stream
 from vsr.textures.pyramid import LEVELS, Border, Pyramid
+from vsr.textures.threads import each
 
 _COLOURS = (3, 22)  # fewest and most in a reference image
 _COLOUR_BINS = 256
@@ -127,24 +126,7 @@ def statistical(
         return torch.empty(0, 3, size, size, dtype=torch.uint8, device=index.device)
     make = partial(_synthesise, seed=seed, size=size, iterations=iterations, border=border)
     at_once = max(1, _PIXELS_AT_ONCE.get(index.device.type, 1) // size**2)
-    return torch.cat(list(_each(make, torch.split(index, at_once))))
-
-
-def _each(make: Callable[[Tensor], Tensor], parts: Sequence[Tensor]) -> Iterator[Tensor]:
-    """``make`` of each part: one after another on a GPU, one to each thread on a CPU.
-
-    An operation on one texture is too small to share. Threads that wait for each other after every one of
-    thousands lose seconds wherever another process wants a core, and transforms differ with their number.
-    """
-    threads = torch.get_num_threads()
-    if parts[0].device.type != "cpu":
-        yield from map(make, parts)
-        return
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(make, parts)
-    finally:
-        torch.set_num_threads(threads)  # it is kept for each thread, but new threads take the last one set
+    return torch.cat(list(each(make, torch.split(index, at_once))))
 
 
 def _synthesise(index: Tensor, seed: int, size: int, iterations: int, border: Border) -> Tensor:
@@ -254,10 +236,9 @@ def spectrum_model(index: Tensor, seed: int, size: int) -> Tensor:
     Returns:
         float32 (n, 1, N, N / 2 + 1), the half that ``rfft2`` gives; 0 at frequency 0, unnormalised elsewhere.
     """
-    uniform = rng.uniform(rng.words(Stream.TEXTURE_SPECTRUM, seed, index)[:, 0]).double()
-    slope = 0.5 + 3 * uniform[:, 0]
-    normal = (-2 * (1 - uniform[:, 1]).log()).sqrt() * (2 * math.pi * uniform[:, 2]).cos()
-    difference = 0.05 * normal
+    words = rng.words(Stream.TEXTURE_SPECTRUM, seed, index)[:, 0]
+    slope = 0.5 + 3 * rng.uniform(words[:, 0]).double()
+    difference = 0.05 * rng.normal(words[:, 1:3], torch.float64)[:, 0]
     fx = torch.fft.rfftfreq(size, dtype=torch.float64, device=index.device).abs()
     fy = torch.fft.fftfreq(size, dtype=torch.float64, device=index.device).abs()
     x = fx ** (slope + difference)[:, None, None]
