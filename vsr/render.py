@@ -83,6 +83,8 @@ def render_clips(
     numbers, epochs = _addresses(recipe, index, epoch, where)
     bank = _bank_for(recipe, seed, where, bank)
     out = _room((len(numbers), 3, num_frames, size, size), where)
+    if len(numbers) == 0:
+        return out.to(device)
     if renderer == "fused" and (bank is None or bank.complete):
         textures = () if bank is None else (bank.row, bank.textures)
         draw_clips = _renderer(renderer, where).draw_clips

@@ -76,15 +76,19 @@ def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
         int64 (..., 4), each word in [0, 2^32). int64 because torch's uint32 has no ``+`` or ``>>`` on the CPU; the
         product of two words wraps, and its 64 bits are still the right ones.
     """
-    c0, c1, c2, c3 = counter.unbind(-1)
+    return torch.stack(_rounds(key, *counter.unbind(-1)), dim=-1)
+
+
+def _rounds(key: tuple[int, int], c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor) -> tuple[Tensor, ...]:
+    """Philox of counters whose four words broadcast."""
     k0, k1 = key
     for _ in range(_ROUNDS):
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0 = (p1 >> 32).bitwise_and_(_MASK).bitwise_xor_(c1).bitwise_xor_(k0)  # in place: a quarter quicker
-        c2 = (p0 >> 32).bitwise_and_(_MASK).bitwise_xor_(c3).bitwise_xor_(k1)
+        c0 = ((p1 >> 32).bitwise_and_(_MASK) ^ c1).bitwise_xor_(k0)  # in place where possible: a quarter quicker
+        c2 = ((p0 >> 32).bitwise_and_(_MASK) ^ c3).bitwise_xor_(k1)
         c1, c3 = p1.bitwise_and_(_MASK), p0.bitwise_and_(_MASK)
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return torch.stack((c0, c1, c2, c3), dim=-1)
+    return c0, c1, c2, c3
 
 
 def words(stream: Stream, seed: int, index: Tensor, epoch: Tensor | int = 0, elements: int = 1) -> Tensor:
@@ -124,8 +128,8 @@ def _blocks(stream: Tensor, element: Tensor, seed: int, index: Tensor, epoch: Te
     """The words (..., B, N, 4) of streams (..., 1, N or 1) and elements (N,)."""
     check_seed(seed)
     epoch = torch.as_tensor(epoch, device=index.device).expand(len(index))
-    counter = torch.broadcast_tensors(element, stream, index[:, None], epoch[:, None])
-    return philox(torch.stack(counter, dim=-1), (seed & _MASK, seed >> 32))
+    key = seed & _MASK, seed >> 32
+    return torch.stack(_rounds(key, element, stream, index[:, None], epoch[:, None]), dim=-1)
 
 
 def check_seed(seed: int) -> None:
@@ -144,10 +148,10 @@ def uniform(word: Tensor) -> Tensor:
 
 
 def normal(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal (..., 2k) from as many words, two from each two (Box and Muller, 1958)."""
-    first, second = uniform(word).to(dtype).unflatten(-1, (-1, 2)).unbind(-1)
+    """Standard normal (..., 2k) from as many words, two from the i-th and the (k + i)-th (Box and Muller, 1958)."""
+    first, second = uniform(word).to(dtype).chunk(2, dim=-1)
     radius, angle = (-2 * (1 - first).log()).sqrt(), 2 * math.pi * second
-    return torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1).flatten(-2)
+    return torch.cat((radius * angle.cos(), radius * angle.sin()), dim=-1)
 
 
 def below(word: Tensor, n: int | Tensor) -> Tensor:

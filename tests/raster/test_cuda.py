@@ -10,13 +10,13 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from test_agreement import ALLOWED, random_bank, scene_of
+from test_agreement import ALLOWED, one_object, random_bank, scene_of
 
 import vsr
 from vsr import geometry
 from vsr.errors import InputError
 from vsr.latents import latents
-from vsr.raster import fused_cpu, fused_cuda, place_cuda
+from vsr.raster import Scene, fused_cpu, fused_cuda, place_cuda
 from vsr.recipe import PROGRESSION, Recipe, load_recipe
 from vsr.rng import Stream, below, uniform, words
 
@@ -34,6 +34,11 @@ def drawn_on(device, recipe, bank=None, crop=True, antialias=1, **clip):
     pool = () if bank is None else (bank.row.to(device), bank.textures.to(device))
     fused_cuda.draw_clips(recipe, SEED, index, epoch, clip["stride"], crop, out, antialias, *pool)
     return out.cpu()
+
+
+def moved(scene, device):
+    tensors = {name: getattr(scene, name).to(device) for name in ("output_from_unit", "color", "texture", "texels")}
+    return scene._replace(**tensors, outlines=geometry.Outlines(*(t.to(device) for t in scene.outlines)))
 
 
 @triton.jit
@@ -85,17 +90,58 @@ def test_the_top_object_and_scenes_equal_the_cpu_renderers(cuda):
     scene = scene_of(replace(load_recipe("acc_shapes"), **FEW), 40)
     top, expected = (torch.empty(1, 2, 40, 40, dtype=torch.int32) for _ in range(2))
     fused_cpu.visible(scene, expected)
-    there = scene._replace(
-        **{name: getattr(scene, name).to(cuda) for name in ("output_from_unit", "color", "texture", "texels")},
-        outlines=geometry.Outlines(*(t.to(cuda) for t in scene.outlines)),
-    )
-    top = top.to(cuda)
+    there, top = moved(scene, cuda), top.to(cuda)
     fused_cuda.visible(there, top)
     assert torch.equal(top.cpu(), expected)
     out = torch.empty(1, 2, 40, 40, 3, dtype=torch.uint8, device=cuda)  # strides as render_video has them
     fused_cuda.draw(there, out.permute(0, 4, 1, 2, 3))
     shown = torch.where(expected[..., None] >= 0, scene.color[0][expected.clamp(min=0)], 0)
     assert torch.equal(out.cpu(), shown)
+
+
+@pytest.mark.parametrize("circle", [True, False])
+@pytest.mark.parametrize("nearly", ["covered", "missed"])
+def test_tiles_that_are_nearly_covered_or_missed(cuda, circle, nearly):
+    """Outlines that leave a few pixels of a tile free, or touch only a few: neither is taken for all or none."""
+    count, (height, width) = 40, (place_cuda.TILE_H, place_cuda.TILE_W)
+    generator = torch.Generator().manual_seed(0)
+    turn, slack = torch.rand(2, count, dtype=torch.float64, generator=generator)
+    center = torch.rand(count, 2, dtype=torch.float64, generator=generator) * 120 - 50
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    away = torch.stack((x, y), dim=-1).flatten(0, 1) - center[:, None]
+    cos, sin = (6 * turn).cos(), (6 * turn).sin()
+    rotation = torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)
+    along = away @ rotation
+    reach = along.norm(dim=-1) if circle else along.abs().amax(dim=-1)  # the extent that would just hold a pixel
+    extent = (
+        reach.amax(dim=1) * (1 - 0.1 * slack) if nearly == "covered" else reach.amin(dim=1) * (1 + 0.1 * slack) + 0.1
+    )
+    unit = 1 if circle else 2**0.5  # an outline lies in its circle
+    matrix = torch.cat((rotation * extent[:, None, None] * unit, center[..., None]), dim=-1)
+    scene = one_object([[1, 0, 0], [0, 1, 0]], circle)
+    scene.outlines.edges[..., 2] /= unit
+    scene = Scene(
+        matrix[:, None, None], geometry.Outlines(*(t.expand(count, *t.shape[1:]) for t in scene.outlines)),
+        *(t.expand(count, *t.shape[1:]) for t in scene[2:5]), None,
+    )  # fmt: skip
+    expected = torch.where(reach <= extent[:, None], 0, -1).view(count, 1, height, width).int()
+    covered = (expected == 0).float().mean(dim=(1, 2, 3))
+    assert ((covered > 0) & (covered < 1)).float().mean() > 0.9
+    top = torch.empty(count, 1, height, width, dtype=torch.int32)
+    fused_cpu.visible(scene, top)
+    assert torch.equal(top, expected)
+    top = top.fill_(7).to(cuda)
+    fused_cuda.visible(moved(scene, cuda), top)
+    assert torch.equal(top.cpu(), expected)
+
+
+def test_one_epoch_for_all_is_read_for_each(cuda):
+    recipe, out = replace(load_recipe("acc_shapes"), **FEW), torch.empty(2, 3, 1, 24, 24, dtype=torch.uint8)
+    expected = vsr.render_clips(recipe, index=[5, 6], epoch=9, num_frames=1, size=24)
+    out = out.to(cuda)
+    index, epoch = torch.tensor([5, 0, 6], device=cuda)[::2], torch.tensor(9, device=cuda).expand(2)
+    fused_cuda.draw_clips(recipe, 0, index, epoch, 4, True, out)
+    assert torch.equal(out.cpu(), expected)
 
 
 def test_parts_give_the_same_clips(cuda, monkeypatch):

@@ -122,7 +122,7 @@ def place_clips(
     videos, frames, _, objects = placed.matrix.shape
     first, last = recipe.duration
     _place_clips[(videos, triton.cdiv(objects, _OBJECTS))](
-        *placed, index, epoch, *numbers, index if rows is None else rows,
+        *placed, index.contiguous(), epoch.contiguous(), *numbers, index if rows is None else rows,
         seed & 0xFFFFFFFF, seed >> 32, first, last - first + 1, (frames - 1) * stride + 1, stride, frames, objects,
         size, recipe.size, len(numbers.boxes), numbers.boxes.shape[1], recipe.texture_pool, recipe.texture_size,
         ROTATING=any(recipe.rotation), MIXED=recipe.shapes == "mixed", TEXTURED=rows is not None, BLOCK=_OBJECTS,
