@@ -258,6 +258,17 @@ def _fill_tile(color, x0, y0, height, width, out):
 
 
 @numba.njit(**OPTIONS)
+def _color_tile(top, packed, x0, y0, height, width, out, v, f):
+    """The objects' colours, R + 256 G + 65536 B, for a tile."""
+    for i in range(min(_TILE, height - y0)):
+        for c in range(min(_TILE, width - x0)):
+            color = packed[np.uint32(top[i, c])]  # unsigned: Numba need not look for negative numbers
+            out[v, 0, f, y0 + i, x0 + c] = color & np.uint32(255)
+            out[v, 1, f, y0 + i, x0 + c] = (color >> np.uint32(8)) & np.uint32(255)
+            out[v, 2, f, y0 + i, x0 + c] = color >> np.uint32(16)
+
+
+@numba.njit(**OPTIONS)
 def _texture_tile(texel, textures, row, x0, y0, height, width, out):
     """One texture for a tile, likewise; ``texel`` is its texel-from-output matrix."""
     last = np.int32(textures.shape[1] - 1)
@@ -285,6 +296,9 @@ def _draw_frame(matrices, circle, edges, color, texture, texels, textures, textu
         scale = texels[number[k]]
         for e in range(6):
             texel[k, e] = inverse[k, e] * scale + (scale if e % 3 == 2 else 0.0)
+    packed = np.zeros(m + 1, np.uint32)
+    for k in range(m):
+        packed[k] = np.uint32(shade[k, 0]) | (np.uint32(shade[k, 1]) << 8) | (np.uint32(shade[k, 2]) << 16)
     top = np.empty((_TILE, _TILE), np.int32)
     sums = np.zeros((3, _TILE, _TILE), np.int32)  # of the samples of a pixel
     for tile in range(columns * rows):
@@ -298,6 +312,9 @@ def _draw_frame(matrices, circle, edges, color, texture, texels, textures, textu
                 _fill_tile(shade[k], x0, y0, height, width, here)
             continue
         _paint_tile(lists[tile, : count[tile]], closed[tile], number, circle, tests, m, x0, y0, top)
+        if antialias == 1 and not textured:
+            _color_tile(top, packed, x0, y0, height, width, out, v, f)
+            continue
         for i in range(min(_TILE, height - y0)):
             for c in range(min(_TILE, width - x0)):
                 k = top[i, c]
