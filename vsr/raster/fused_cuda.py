@@ -62,20 +62,7 @@ def draw_clips(
     recipe: Recipe, seed: int, index: Tensor, epoch: Tensor, stride: int, crop: bool, out: Tensor,
     antialias: int = 1, rows: Tensor | None = None, textures: Tensor | None = None,
 ) -> None:  # fmt: skip
-    """Draw the clips at some addresses: all of ``vsr.render.render_clips`` on the device.
-
-    Args:
-        recipe: the dataset.
-        seed: the data seed.
-        index: int64 (B,), the videos.
-        epoch: int64 (B,), which clip of each.
-        stride: video frames from one clip frame to the next.
-        crop: MultiScaleCrop; False shows the whole frame.
-        out: uint8 (B, 3, T, S, S), overwritten; any strides.
-        antialias: as for :func:`draw`.
-        rows: int64 (K,), where the textures of the pool stand in ``textures``; None shows colours.
-        textures: uint8 (R, side, side, 3).
-    """
+    """Draw the clips at some addresses, as :func:`vsr.raster.fused_cpu.draw_clips`, in the device's current stream."""
     size = out.shape[-1]
     numbers = tables(recipe, size if crop else None, out.device)
     for some, placed in _parts(out, recipe.num_objects, antialias):
