@@ -8,7 +8,7 @@ pixel's colour or texel is fetched once and written once. So the cost is the vis
 Everything runs on the output's device, in its current stream, and nothing waits for the device. Work memory beyond the
 output: at most a tenth of its bytes, or 4 MiB; larger batches are drawn in parts.
 
-Written in Triton: it needs no compiler, and its interpreter runs the same code where there is no GPU.
+Written in Triton: it needs no CUDA toolkit, and its interpreter runs the same code where there is no GPU.
 """
 
 from collections.abc import Iterator

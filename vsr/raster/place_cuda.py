@@ -1,8 +1,8 @@
 """Where every object is and what it looks like, on CUDA: addresses, or a scene, to :class:`Placed`, in one launch.
 
-``draws`` and ``values`` of this file are ``vsr.latents`` and ``vsr.geometry`` once more, as Triton: an address becomes
-a matrix inside one kernel, and nothing in between is ever stored. The draws are bit-equal (integers, 24-bit uniforms
-and look-ups); the float64 values agree to rounding. A test holds the two together for every dataset.
+``vsr.latents`` and ``vsr.geometry`` once more, as Triton: an address becomes a matrix inside one kernel, and nothing in
+between is ever stored. The draws are bit-equal (integers, 24-bit uniforms and look-ups); the float64 values agree to
+rounding. A test holds them together for every dataset.
 """
 
 import math
@@ -19,7 +19,7 @@ from vsr.raster import MIN_AREA, Scene
 from vsr.recipe import Recipe, radius_table
 from vsr.rng import Stream
 
-TILE_H, TILE_W = 16, 32  # px; one warp paints one tile (vsr.raster.paint)
+TILE_H, TILE_W = 16, 32  # px; one warp paints one tile (vsr.raster.fused_cuda)
 MOST_PIXELS = 255 * TILE_H  # a tile's row and column are stored in a byte each
 _OBJECTS = 32  # placed by one program
 LAUNCH = {"num_warps": 1, "enable_fp_fusion": True}  # multiply-add; what must be bit-equal is integers
