@@ -19,6 +19,7 @@ from vsr.latents import latents
 from vsr.raster import Scene, fused_cpu, fused_cuda, place_cuda
 from vsr.recipe import PROGRESSION, Recipe, load_recipe
 from vsr.rng import Stream, below, uniform, words
+from vsr.textures.bank import TextureBank
 
 FEW = {"num_objects": 40, "texture_pool": 16, "texture_size": 32}
 CLIP = {"index": [70, 3], "epoch": [1, 0], "num_frames": 2, "stride": 33, "size": 40}
@@ -187,7 +188,7 @@ class TestOnAGpu:
 
     def test_nothing_waits_for_the_device(self, gpu):
         recipe = replace(load_recipe("acc_textures"), **FEW)
-        bank = vsr.render.TextureBank(recipe, 0, gpu)
+        bank = TextureBank(recipe, 0, gpu)
         bank.generate = random_bank(recipe).generate
         bank.fill()
         options = {"device": gpu, "bank": bank, "num_frames": 4, "size": 64}

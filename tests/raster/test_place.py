@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import vsr
-from vsr import geometry
+from vsr import geometry, render
 from vsr.raster import place_cpu
 from vsr.recipe import dataset_names, load_recipe
 from vsr.rng import Stream, below, uniform, words
@@ -21,8 +20,8 @@ INDEX, EPOCH = torch.tensor([5000]), torch.tensor([3])
 def expected(name):
     """What the definition gives: recipe, latents, times, box, scene, and which objects touch the frame."""
     recipe = load_recipe(name)
-    drawn, time, box = vsr.render._clips(recipe, SEED, INDEX, EPOCH, FRAMES, STRIDE, SIZE, True)
-    scene = vsr.render._scene(recipe, drawn, time, box, SIZE)
+    drawn, time, box = render._clips(recipe, SEED, INDEX, EPOCH, FRAMES, STRIDE, SIZE, True)
+    scene = render._scene(recipe, drawn, time, box, SIZE)
     center, reach = scene.output_from_unit[..., 2], scene.output_from_unit[..., :2].norm(dim=-1)
     touches = ((center + reach > 0) & (center - reach < SIZE)).all(dim=-1)
     return recipe, drawn, time, box, scene, touches
