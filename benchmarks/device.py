@@ -38,17 +38,17 @@ class NoiseBank(TextureBank):
     """A bank of noise, quick to make: what is on a texture does not change the work of drawing it."""
 
     def generate(self, texture: Tensor) -> Tensor:
-        """Pool positions int64 (n,) to textures uint8 (n, 3, S, S)."""
+        """Pool positions int64 (n,) to textures uint8 (n, 1, 3, S, S)."""
         side = self.recipe.texture_size
-        return torch.randint(0, 256, (len(texture), 3, side, side), dtype=torch.uint8, device=texture.device)
+        return torch.randint(0, 256, (len(texture), 1, 3, side, side), dtype=torch.uint8, device=texture.device)
 
 
 def dataset(name: str, pool: int, device: torch.device, **changes: object) -> Callable[..., Tensor]:
     """``render_clips`` of a recipe of the paper, its pool cut to ``pool`` textures, given the index."""
     recipe: Recipe = replace(load_recipe(name), **changes)
     bank = None
-    if recipe.fill != "color":
-        recipe = replace(recipe, fill="statistical", texture_folder=None, texture_pool=pool)
+    if recipe.textured:
+        recipe = replace(recipe, texture_pool=pool)
         bank = NoiseBank(recipe, 0, device)
         bank.fill()
     return partial(render_clips, recipe, 0, device=device, bank=bank)

@@ -15,7 +15,8 @@ from triton.compiler import ASTSource
 
 from vsr.raster import fused_cuda, place_cuda
 
-PLACED = {"matrix": "*fp32", "box": "*i32", "edges": "*fp32", "circle": "*i8", "look": "*i32", "texels": "*fp32"}
+PLACED = {"matrix": "*fp32", "box": "*i32", "edges": "*fp32", "circle": "*i8", "texels": "*fp32", "frame": "*i32"}
+PLACED |= {"color": "*i32", "texture": "*i32"}
 ALIGNED = [["tt.divisibility", 16]]  # pointers, and strides of frames whose side is a multiple of 16 px
 
 
@@ -38,23 +39,25 @@ def table() -> list[str]:
     """Every kernel, as Markdown."""
     tile = {"TILE_H": place_cuda.TILE_H, "TILE_W": place_cuda.TILE_W, "out_x": 1}
     picture = {**PLACED, "textures": "*u8", "out": "*u8"}
+    kinds = {"colour": (0, 0), "texture": (1, 0), "texture and colour": (1, 1)}  # SHOWN and ADDS
     addresses = {**PLACED, "index": "*i64", "epoch": "*i64", "rows": "*i64", "ends": "*i32"}
     addresses |= dict.fromkeys(("spans", "radii", "boxes"), "*fp64")
     scene = {**PLACED, "scene_matrix": "*fp64", "scene_circle": "*u1", "scene_edges": "*fp64"}
-    scene |= {"scene_color": "*u8", "scene_texture": "*i64", "scene_texels": "*fp64"}
+    scene |= {"scene_color": "*u8", "scene_texture": "*i64", "scene_texels": "*fp64", "scene_frame": "*i64"}
     use = {
         f"_paint, {kind}, antialias {samples}": compiled(
-            fused_cuda._paint, picture, SHOWN=shown, A=samples, **tile
+            fused_cuda._paint, picture, SHOWN=shown, ADDS=adds, A=samples, **tile
         )
-        for shown, kind in enumerate(("colour", "texture"))
+        for kind, (shown, adds) in kinds.items()
         for samples in (1, 2, 4)
     }  # fmt: skip
     numbers = picture | {"textures": "*i32", "out": "*i32"}
-    use["_paint, numbers"] = compiled(fused_cuda._paint, numbers, SHOWN=2, A=1, **tile)
+    use["_paint, numbers"] = compiled(fused_cuda._paint, numbers, SHOWN=2, ADDS=0, A=1, **tile)
     block = {"BLOCK": place_cuda._OBJECTS}
-    for textured, kind in enumerate(("colour", "texture")):
-        use[f"_place_clips, {kind}"] = compiled(
-            place_cuda._place_clips, addresses, ROTATING=1, MIXED=1, TEXTURED=textured, **block
+    for kind, (textured, both) in kinds.items():
+        looks = {"OBJECT_COLOR": 1 - textured + both, "OBJECT_TEXTURE": textured, "BACK_COLOR": both, "BACK_TEXTURE": 0}
+        use[f"_place_clips, {kind}{' on a background' * both}"] = compiled(
+            place_cuda._place_clips, addresses, ROTATING=1, MIXED=1, TEXTURED=textured, BACKDROP=both, **looks, **block
         )  # fmt: skip
     use["_place_scene"] = compiled(place_cuda._place_scene, scene, TEXTURED=1, **block)
     head = ["| kernel, sm_90 | registers | spilled bytes | shared bytes |", "|---|---:|---:|---:|"]

@@ -58,18 +58,18 @@ class NoiseBank(TextureBank):
     """A bank of noise, quick to make: what is on a texture does not change the work of drawing it."""
 
     def generate(self, texture: Tensor) -> Tensor:
-        """Pool positions int64 (n,) to textures uint8 (n, 3, S, S)."""
+        """Pool positions int64 (n,) to textures uint8 (n, 1, 3, S, S)."""
         side = self.recipe.texture_size
         noise = [np.random.default_rng(int(k)).integers(0, 256, (3, side, side), np.uint8) for k in texture]
-        return torch.from_numpy(np.stack(noise))
+        return torch.from_numpy(np.stack(noise))[:, None]
 
 
 def dataset(name: str, pool: int) -> tuple[Recipe, TextureBank | None]:
     """The paper's recipe, its pool cut to ``pool`` noise textures, all of them resident."""
     recipe = load_recipe(name)
-    if recipe.fill == "color":
+    if not recipe.textured:
         return recipe, None
-    recipe = replace(recipe, fill="statistical", texture_folder=None, texture_pool=pool)
+    recipe = replace(recipe, texture_pool=pool)
     bank = NoiseBank(recipe)
     bank.make(torch.arange(pool))
     return recipe, bank
@@ -87,9 +87,11 @@ def scene_of(recipe: Recipe, drawn: Latents, time: Tensor, bank: TextureBank | N
     return Scene(
         output_from_unit=geometry.frame_from_unit(drawn, time),
         outlines=geometry.outlines(drawn),
-        color=drawn.color,
-        texture=drawn.texture if bank is None else bank.row[drawn.texture],
+        color=drawn.color if bank is None else torch.zeros_like(drawn.color),
+        texture=torch.full_like(drawn.texture, -1) if bank is None else bank.row[drawn.texture],
         texels=drawn.radius * (recipe.texture_size / (2 * recipe.size)),
+        frame=torch.zeros_like(time),
+        clamp=False,
         textures=None if bank is None else bank.textures,
     )
 

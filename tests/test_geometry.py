@@ -84,6 +84,18 @@ def test_crops_have_every_pair_of_sides_at_every_place_inside_the_frame():
 
 def test_without_a_crop_the_box_is_the_frame():
     assert geometry.crop_boxes(256, None).tolist() == [[[0, 0, 256, 256]]]
+    assert geometry.crop_boxes((240, 320), None).tolist() == [[[0, 0, 320, 240]]]
+
+
+def test_crops_of_a_frame_that_is_not_square_have_sides_of_its_short_side_and_stand_all_over_it():
+    lying, upright = geometry.crop_boxes((240, 320), 112), geometry.crop_boxes((320, 240), 112)
+    assert lying[..., 2:].unique().tolist() == [158.0, 180.0, 210.0, 240.0]
+    middle, right = lying[0, 4], lying[0, 1]
+    assert middle.tolist() == [40, 0, 240, 240]
+    assert right.tolist() == [80, 0, 240, 240]
+    mirrored = {tuple(box) for box in upright.flatten(0, 1)[:, [1, 0, 3, 2]].tolist()}
+    assert mirrored == {tuple(box) for box in lying.flatten(0, 1).tolist()}
+    assert torch.equal(geometry.crop_boxes((256, 256), 224), geometry.crop_boxes(256, 224))
 
 
 @pytest.mark.parametrize(("size", "side"), [(223, 223.0), (226, 226.0), (227, 224.0)])

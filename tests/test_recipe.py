@@ -1,11 +1,13 @@
+import json
 from dataclasses import asdict, fields, replace
 from itertools import pairwise
 
 import pytest
 import torch
+import yaml
 
 from vsr.errors import InputError
-from vsr.recipe import PROGRESSION, Recipe, dataset_names, load_recipe, radius_table
+from vsr.recipe import CONFIGS, PROGRESSION, VARIANTS, Recipe, dataset_names, load_recipe, radius_table, recipe_names
 
 
 def test_the_ladder_changes_what_it_says_and_nothing_else():
@@ -20,24 +22,62 @@ def test_the_first_rung_is_the_defaults():
     assert load_recipe("static_circles") == Recipe("static_circles")
 
 
-def test_every_recipe_has_its_own_hash_and_its_file_name():
-    recipes = [load_recipe(name) for name in dataset_names()]
-    assert len({r.hash for r in recipes}) == len(recipes)
-    assert [r.name for r in recipes] == dataset_names()
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_changes_what_it_says_and_nothing_else(name):
+    base, fields = VARIANTS[name]
+    a, b = asdict(load_recipe(base)), asdict(load_recipe(name))
+    assert {key for key in a if a[key] != b[key]} - {"name"} == fields
+
+
+def test_half_speed_is_half_the_speed():
+    for name in ("moving_circles", "moving_shapes", "transforming_shapes", "acc_shapes", "acc_textures"):
+        low, high = load_recipe(name).speed
+        assert load_recipe(f"{name}_slow").speed == (low / 2, high / 2)
+
+
+def test_there_are_34_datasets_and_each_is_another_one():
+    """A recipe is known by its hash, a mixture by its shares, with the recipes' hashes."""
+    contents = {}
+    for name in dataset_names():
+        path = CONFIGS / "pretrain" / f"{name}.yaml"
+        data = yaml.safe_load(path.read_text())["data"]["init_args"]
+        assert len(path.read_text().splitlines()) <= 15
+        if name in recipe_names():
+            assert load_recipe(name).name == name
+            contents[name] = load_recipe(name).hash
+        else:
+            assert data["name"] == name
+            shares = [s | {"recipe": load_recipe(s["recipe"]).hash} if "recipe" in s else s for s in data["shares"]]
+            contents[name] = json.dumps(shares, sort_keys=True)
+    assert len(contents) == len(set(contents.values())) == 34
+    assert len(recipe_names()) == 29
+
+
+def test_the_sweep_is_the_28():
+    """The 34 less the mixtures with natural videos and less the saturated sets with a background."""
+    path = CONFIGS.parent / "slurm" / "sweep28.txt"
+    if not path.is_file():
+        pytest.skip("slurm/ is in the repository, not in the package")
+    names = path.read_text().split()
+    left_out = {n for n in dataset_names() if "ucf101" in n or ("saturated" in n and "background" in n)}
+    assert sorted(names) == sorted(set(dataset_names()) - left_out)
+    assert len(names) == 28
+    assert names[: len(PROGRESSION)] == list(PROGRESSION)
 
 
 def test_hash_follows_every_field_but_the_name():
-    base = Recipe("a")
     other = {
         "size": 128, "duration": (1, 2), "num_objects": 3, "radius": (0.2, 0.3), "shapes": "mixed", "speed": (0.0, 1.0),
         "acceleration": (0.0, 1.0), "rotation": (0.0, 1.0), "scaling": (0.0, 1.0), "shear": (0.0, 1.0),
-        "fill": "images", "texture_pool": 5, "texture_size": 64, "texture_folder": "x",
-        "num_videos": 7, "epoch_size": 8,
+        "fill": "texture", "saturation": "clamp", "background": "color", "texture_source": "stylegan_high_freq",
+        "texture_pool": 5, "texture_size": 64, "texture_frames": 9, "texture_step": 0.1, "texture_steady": True,
+        "texture_window": 1000, "num_videos": 7, "epoch_size": 8,
     }  # fmt: skip
-    assert set(other) == {f.name for f in fields(Recipe)} - {"name"}
-    hashes = {Recipe("a", **{key: value}).hash for key, value in other.items()}
+    base = Recipe("a", texture_source="stylegan_oriented")  # the sources that texture_frames may have
+    assert set(other) == {f.name for f in fields(Recipe)} - {"name", "texture_folder"}
+    hashes = {replace(base, **{key: value}).hash for key, value in other.items()}
     assert len(hashes | {base.hash}) == len(other) + 1
-    assert Recipe("b").hash == base.hash
+    assert replace(base, name="b", texture_folder="x").hash == base.hash
 
 
 def test_radius_law_has_the_stated_density():
@@ -68,7 +108,22 @@ def test_a_recipe_file_may_hold_only_the_fields(tmp_path):
         ("name: a\nshapes: circle", r"shapes 'circle' is not in circles, mixed; did you mean 'circles'\?"),
         ("name: a\nspeed: fast", r"recipe.speed.*fast"),
         ("name: a\nspeed: [3, 1]", r"speed \[3.0, 1.0\] is reversed: write \[1.0, 3.0\]"),
-        ("name: a\nnum_objects: 0", r"num_objects 0 leaves the frame empty"),
+        ("name: a\nnum_objects: 0", r"num_objects 0 leaves the frame empty: give 1 or more, or a background"),
+        ("name: a\nnum_objects: -1\nbackground: color", r"num_objects -1"),
+        ("name: a\ntexture_source: [images, statistica]", r"'statistica' is not in .* did you mean 'statistical'\?"),
+        ("name: a\ntexture_source: [images, images]", r"must name one source or several different ones"),
+        ("name: a\ntexture_source: []", r"must name one source or several different ones"),
+        ("name: a\ntexture_frames: 2", r"texture_source statistical has no walks: dynamic textures take stylegan"),
+        ("name: a\nbackground: walk", r"texture_source statistical has no walks"),
+        (
+            "name: a\nbackground: walk\ntexture_source: [stylegan_oriented, stylegan_high_freq]",
+            r"must be a single generator",
+        ),
+        ("name: a\nbackground: walk\ntexture_source: stylegan_oriented\nfill: texture", r"fill texture needs a pool"),
+        ("name: a\ntexture_step: 1.5", r"texture_step 1.5 is no step of a walk: give 0 to 1"),
+        ("name: a\ntexture_window: 7", r"texture_window 7 must divide texture_pool, 300000"),
+        ("name: a\ntexture_window: 1000\nnum_videos: 5", r"texture_window 1000 is of endless sets"),
+        ("shares:\n- {weight: 1, recipe: acc_shapes}", r"bad is a mixture, not one recipe: .* parts \(acc_shapes\)"),
         ("name: a\nnum_objects: 1.5", r"num_objects.*1.5"),
         ("name: a\nradius: [0, 1]", r"radius \[0.0, 1.0\] must be above 0"),
         ("name: a\nduration: [0, 5]", r"duration \[0, 5\] must be at least 1 frame"),
@@ -113,3 +168,12 @@ def test_textures_can_be_scaled_down_but_not_away():
         textured.with_textures(0, None)
     with pytest.raises(InputError, match=r"texture_size 0 is too small"):
         textured.with_textures(None, 0)
+    dynamic = load_recipe("acc_dynamic_stylegan")  # 256 walks of 200 frames: an image is a frame
+    assert dynamic.with_textures(128, 64, 16) == replace(dynamic, texture_pool=8, texture_size=64, texture_frames=16)
+    assert dynamic.with_textures(128) == replace(dynamic, texture_pool=1)
+    assert dynamic.with_textures(10**6) == dynamic
+    windowed = Recipe("w", fill="texture", texture_pool=100, texture_window=50)
+    assert windowed.with_textures(60) == replace(windowed, texture_pool=60, texture_window=None)
+    assert windowed.with_textures(100) == windowed
+    with pytest.raises(InputError, match=r"texture_frames 0 is too small"):
+        dynamic.with_textures(None, None, 0)

@@ -68,7 +68,7 @@ def test_flow_warps_textures_too():
     bank = TextureBank(recipe)
     slope = torch.arange(64, dtype=torch.uint8) * 2
     texture = torch.stack((slope.expand(64, 64), slope[:, None].expand(64, 64), slope.expand(64, 64)))
-    bank.generate = lambda some: texture.expand(len(some), 3, 64, 64)
+    bank.generate = lambda some: texture.expand(len(some), 1, 3, 64, 64)
     truth = truth_of(recipe, bank=bank)
     flow, seen = truth.flow(0)
     warped = fetch(truth.video[:, :, 1], flow)
@@ -134,3 +134,15 @@ def test_pictures_show_what_is_known(tmp_path):
     assert len(truth.object[1].unique()) >= len(colors) > 20
     assert (pictures["flow"][2] == 255).all()  # the last frame has none
     assert (pictures["flow"][0] < 200).any()
+
+
+def test_a_background_is_no_object():
+    plain = replace(load_recipe("acc_shapes"), num_objects=30)
+    clip = {"index": [4], "num_frames": 2, "stride": 20, "size": 64}
+    truth, expected = vsr.render_truth(replace(plain, background="color"), **clip), vsr.render_truth(plain, **clip)
+    assert (truth.video != expected.video).any()
+    assert (truth.object == -1).any()
+    for name, with_it, without in zip(truth._fields[1:], truth[1:], expected[1:], strict=True):
+        assert torch.equal(with_it, without), name
+    for with_it, without in zip(truth.flow(), expected.flow(), strict=True):
+        assert torch.equal(with_it, without)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vsr.latents import Latents
+from vsr.latents import SHAPES, Latents
 
 
 class Outlines(NamedTuple):
@@ -29,12 +29,17 @@ class Outlines(NamedTuple):
 
 
 def outlines(latents: Latents) -> Outlines:
-    """The convex outline of every object, as four half-planes whose normals have length 1."""
+    """The convex outline of every object, as four half-planes whose normals have length 1.
+
+    A background's is the square around the unit circle, for its radius is half the frame's side.
+    """
     here = latents.angles
     there = here.roll(-1, dims=-1)
     there = torch.where(torch.arange(4, device=here.device) == 3, there + 2 * math.pi, there)
     middle, half = (here + there) / 2, (there - here) / 2
-    return Outlines(latents.shape == 0, torch.stack((middle.cos(), middle.sin(), half.cos()), dim=-1))
+    background = latents.shape[..., None] == SHAPES.index("background")
+    distance = torch.where(background, 1.0, half.cos())
+    return Outlines(latents.shape == 0, torch.stack((middle.cos(), middle.sin(), distance), dim=-1))
 
 
 def frame_from_unit(latents: Latents, time: Tensor) -> Tensor:
@@ -64,27 +69,29 @@ def frame_from_unit(latents: Latents, time: Tensor) -> Tensor:
     return torch.stack(rows, dim=-2)
 
 
-def crop_boxes(frame_size: int, size: int | None) -> Tensor:
+def crop_boxes(frame_size: int | tuple[int, int], size: int | None) -> Tensor:
     """The boxes that MultiScaleCrop may show (VideoMAE's, after TSN).
 
-    Width and height are 1, 0.875, 0.75 or 0.66 of the frame and at most one step apart (10 pairs); a side within 3 px
-    of ``size`` becomes ``size``. A box stands at one of 13 places: corners, centre, edge middles, quarter points.
+    Width and height are 1, 0.875, 0.75 or 0.66 of the frame's short side and at most one step apart (10 pairs); a side
+    within 3 px of ``size`` becomes ``size``. A box stands at one of 13 places, on quarter steps of the room that it
+    leaves: corners, centre, edge middles, quarter points.
 
     Args:
-        frame_size: side of the square frame, px.
+        frame_size: side of a square frame, or (height, width), px.
         size: side of the output, px. None: the only box is the whole frame.
 
     Returns:
         float64 (10, 13, 4), or (1, 1, 4): x, y, width, height, frame px.
     """
+    height, width = (frame_size, frame_size) if isinstance(frame_size, int) else frame_size
     if size is None:
-        return torch.tensor([[[0, 0, frame_size, frame_size]]], dtype=torch.float64)
-    sides = [int(frame_size * scale) for scale in (1, 0.875, 0.75, 0.66)]
+        return torch.tensor([[[0, 0, width, height]]], dtype=torch.float64)
+    sides = [int(min(height, width) * scale) for scale in (1, 0.875, 0.75, 0.66)]
     sides = [size if abs(side - size) < 3 else side for side in sides]
     pairs = [(w, h) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
     places = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)]
     extent = torch.tensor(pairs)[:, None]
-    corner = (frame_size - extent) // 4 * torch.tensor(places)
+    corner = (torch.tensor((width, height)) - extent) // 4 * torch.tensor(places)
     return torch.cat((corner, extent.expand_as(corner)), dim=-1).double()
 
 

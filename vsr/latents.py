@@ -13,13 +13,20 @@ from torch import Tensor
 from vsr.recipe import Recipe, radius_table
 from vsr.rng import Stream, below, uniform, words, words_of
 
-SHAPES = ("circle", "square", "rotated square", "rectangle", "triangle", "quadrilateral")
+SHAPES = ("circle", "square", "rotated square", "rectangle", "triangle", "quadrilateral", "background")
+"""Kinds of outlines. Objects have one of the first six; the last is the whole frame."""
+
+ASIDE = 2.0**-12
+"""How far a background lies aside, px: else pixels' centres may lie on borders of its texels, and rounding decides."""
+
+_DRAWN_SHAPES = 6
 
 
 class Latents(NamedTuple):
     """The parameters of B videos with N objects each. Frame coordinates: px, x right, y down, (0, 0) at the corner.
 
-    Every outline lies in or on its object's circle: a polygon is the four points at ``angles``.
+    Every outline lies in or on its object's circle: a polygon is the four points at ``angles``. Where the recipe has a
+    background, it is object 0: a square as large as the frame that stands still, behind all.
 
     Attributes:
         duration: int64 (B,), frames.
@@ -88,10 +95,11 @@ def latents(recipe: Recipe, seed: int, index: Tensor) -> Latents:
     first, last = recipe.duration
     ends, radii = (t.to(index.device) for t in radius_table(*recipe.radius))
     radius = radii[torch.searchsorted(ends, drawn[Stream.RADIUS][..., 0] >> 8, right=True).clamp(max=len(radii) - 1)]
-    shape = below(drawn[Stream.SHAPE][..., 0], len(SHAPES))
+    shape = below(drawn[Stream.SHAPE][..., 0], _DRAWN_SHAPES)
     if recipe.shapes == "circles":
         shape = torch.zeros_like(shape)
-    return Latents(
+    window, first_texture = _window(recipe, index)
+    objects = Latents(
         duration=first + below(drawn[Stream.DURATION][:, 0, 0], last - first + 1),
         radius=radius * recipe.size,
         center=span(Stream.POSITION, (0.0, 2.0 * recipe.size), 2),  # [R]: twice the frame, from its corner
@@ -104,8 +112,52 @@ def latents(recipe: Recipe, seed: int, index: Tensor) -> Latents:
         shape=shape,
         angles=_outline_angles(shape, uniform(drawn[Stream.ANGLE]).double()),
         color=below(drawn[Stream.COLOR][..., :3], 256).to(torch.uint8),
-        texture=below(drawn[Stream.TEXTURE][..., 0], recipe.texture_pool),
+        texture=first_texture[:, None] + below(drawn[Stream.TEXTURE][..., 0], window),
     )
+    return objects if recipe.background == "black" else _on_background(objects, recipe, seed, index)
+
+
+def texture_frame(frames: int, time: Tensor) -> Tensor:
+    """Which of its frames a dynamic texture shows: forth and back, int64 as ``time``.
+
+    Args:
+        frames: of the texture, 1 or more.
+        time: int64, frames since the video's start.
+    """
+    period = max(2 * frames - 2, 1)
+    step = time % period
+    return torch.minimum(step, period - step)
+
+
+def _window(recipe: Recipe, index: Tensor) -> tuple[int, Tensor]:
+    """How many textures of the pool are shown in a video, and the first of them: int64 (B,)."""
+    window = recipe.texture_window or recipe.texture_pool
+    return window, index // recipe.epoch_size * window % recipe.texture_pool
+
+
+def _on_background(objects: Latents, recipe: Recipe, seed: int, index: Tensor) -> Latents:
+    """The same with the background as object 0."""
+    word = words(Stream.BACKGROUND, seed, index)
+    window, first_texture = _window(recipe, index)
+    square = torch.full((len(index), 1), SHAPES.index("background"), device=index.device)
+    none = objects.radius.new_zeros(len(index), 1)
+    background = Latents(
+        duration=objects.duration,
+        radius=none + recipe.size / 2,
+        center=none[..., None].expand(-1, -1, 2) + (recipe.size / 2 + ASIDE),
+        direction=none,
+        speed=none,
+        acceleration=none,
+        rotation=none,
+        scaling=none[..., None].expand(-1, -1, 2),
+        shear=none[..., None].expand(-1, -1, 2),
+        shape=square,
+        angles=_outline_angles(square, none[..., None].expand(-1, -1, 4)),
+        color=below(word[..., :3], 256).to(torch.uint8),
+        texture=first_texture[:, None] + below(word[..., 3], window),
+    )
+    both = (torch.cat(pair, dim=1) for pair in zip(background[1:], objects[1:], strict=True))
+    return Latents(objects.duration, *both)
 
 
 def _outline_angles(shape: Tensor, u: Tensor) -> Tensor:
@@ -123,5 +175,5 @@ def _outline_angles(shape: Tensor, u: Tensor) -> Tensor:
     three = u[..., :3].sort(dim=-1).values * turn
     triangle = torch.cat((three, three[..., 2:]), dim=-1)
     quadrilateral = u.sort(dim=-1).values * turn
-    kinds = torch.stack((square, square, rotated, rectangle, triangle, quadrilateral))  # a circle's are not used
+    kinds = torch.stack((square, square, rotated, rectangle, triangle, quadrilateral, square))  # a circle's: not used
     return kinds.gather(0, shape[None, ..., None].expand(1, *u.shape))[0]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import yaml
@@ -30,12 +30,49 @@ PROGRESSION: dict[str, frozenset[str]] = {
     "transforming_shapes": frozenset({"rotation", "scaling", "shear"}),
     "acc_shapes": frozenset({"acceleration"}),
     "acc_textures": frozenset({"fill", "num_videos"}),
-    "acc_stylegan": frozenset({"fill"}),
-    "acc_images": frozenset({"fill", "texture_pool"}),
+    "acc_stylegan": frozenset({"texture_source"}),
+    "acc_images": frozenset({"texture_source", "texture_pool"}),
 }
 """The ladder ([P] 3.1, table 1): each dataset with the recipe fields in which it differs from the one before it."""
 
-Fill = Literal["color", "statistical", "stylegan_oriented", "images"]
+VARIANTS: dict[str, tuple[str, frozenset[str]]] = {
+    "moving_circles_slow": ("moving_circles", frozenset({"speed"})),
+    "moving_shapes_slow": ("moving_shapes", frozenset({"speed"})),
+    "transforming_shapes_slow": ("transforming_shapes", frozenset({"speed"})),
+    "acc_shapes_slow": ("acc_shapes", frozenset({"speed"})),
+    "acc_textures_slow": ("acc_textures", frozenset({"speed"})),
+    "acc_images_300k": ("acc_images", frozenset({"texture_pool"})),
+    "acc_images_300k_colored_background": ("acc_images_300k", frozenset({"background"})),
+    "acc_images_300k_image_background": ("acc_images_300k", frozenset({"background"})),
+    "acc_images_150k_stylegan_150k": ("acc_images_300k", frozenset({"texture_source"})),
+    "acc_images_150k_textures_150k": ("acc_images_300k", frozenset({"texture_source"})),
+    "acc_dynamic_stylegan": ("acc_stylegan", frozenset({"texture_frames", "texture_pool"})),
+    "dynamic_stylegan_videos": (
+        "static_circles",
+        frozenset({"num_objects", "background", "texture_source", "texture_size", "num_videos"}),
+    ),
+    "dynamic_stylegan_highfreq_videos": ("dynamic_stylegan_videos", frozenset({"texture_source"})),
+    "saturated_textures": ("acc_textures", frozenset({"fill"})),
+    "saturated_textures_colored_background": ("saturated_textures", frozenset({"background"})),
+    "saturated_dynamic_stylegan": ("acc_dynamic_stylegan", frozenset({"fill"})),
+    "saturated_images": ("acc_images", frozenset({"fill"})),
+    "saturated_images_300k": ("acc_images_300k", frozenset({"fill"})),
+    "saturated_images_150k_textures_150k": ("acc_images_150k_textures_150k", frozenset({"fill"})),
+    "saturated_images_300k_colored_background": ("acc_images_300k_colored_background", frozenset({"fill"})),
+    "saturated_images_300k_image_background": ("acc_images_300k_image_background", frozenset({"fill"})),
+}
+"""The others that are one recipe ([P] tables 2, 3, 9, 10, 12): a dataset, and the fields in which they differ."""
+
+Source = Literal["statistical", "stylegan_oriented", "stylegan_high_freq", "images"]
+
+
+class Looks(NamedTuple):
+    """What a pixel shows: the texel there, if any, plus a colour, if any."""
+
+    object_color: bool
+    object_texture: bool
+    background_color: bool
+    background_texture: bool
 
 
 @dataclass(frozen=True)
@@ -49,7 +86,8 @@ class Recipe:
         name: the dataset's name; it names run folders and is not part of the hash.
         size: side of the square frame, px ([P] 9.2: 256).
         duration: frames per video, both ends included ([P] 9.2: 100..200 at 25 frames/s).
-        num_objects: objects per video, painted in index order: the later covers the earlier ([R]: 500).
+        num_objects: objects per video, painted in index order: the later covers the earlier ([R]: 500). 0 leaves the
+            background alone.
         radius: circumscribed radius as a fraction of ``size``; 200 values, density falling as radius^-3 ([R]).
         shapes: ``circles``, or ``mixed``: circle, square, rotated square, rectangle, triangle, quadrilateral ([R]).
         speed: px/frame, along a direction uniform in (-pi, pi) ([P] table 8: 1.2..3.0).
@@ -57,10 +95,23 @@ class Recipe:
         rotation: rad/frame ([P] table 8: -pi/100..pi/100).
         scaling: per frame, independent for x and y: factor 1 + s t ([P] 9.2: -0.005..0.005).
         shear: per frame, independent for x and y: k t ([P] 9.2: -0.005..0.005).
-        fill: what an object shows: one colour, or its own texture from a pool that moves with it.
+        fill: what an object shows: its ``color``; its own ``texture`` of a pool, which moves with it; or the sum of
+            both, ``saturated`` ([P] table 12).
+        saturation: where the sum passes 255: ``wrap`` goes on at 0, as released; ``clamp`` stays ([R]).
+        background: ``black``; one ``color`` or one ``texture`` per video ([P] 9.4); or a ``walk``: the generator's own
+            video, made live, fills the frame ([P] table 3, "Dynamic StyleGAN videos").
+        texture_source: where textures come from: generators, ``images``, or a list of them in equal shares of the pool.
         texture_pool: textures in the pool ([P] 3.2: 300,000; 1.3 million images).
-        texture_size: side of a stored texture, texels. Stretched to 2 x ``size`` px, so an object shows its corner.
-        texture_folder: folder of images that serve as the pool in place of generated textures; ``images`` needs one.
+        texture_size: side of a stored texture, texels. Stretched to 2 x ``size`` px for objects, which so show its
+            corner ([R]), and to ``size`` px for backgrounds.
+        texture_frames: frames of a dynamic texture, a generator's walk ([P] 5.2); 1: textures stand still. Shown forth
+            and back where the video is longer.
+        texture_step: of a walk from frame to frame, in standard deviations of a latent; [P] gives none, 0.05 is our
+            choice.
+        texture_steady: a walk keeps the variance of its latents, so that contrast doesn't grow.
+        texture_window: textures of the pool shown at a time, in an endless set: videos of epoch e (``index //
+            epoch_size``) show the e-th window of so many. None: the whole pool.
+        texture_folder: folder of image files or of tar archives of them, for ``images``. Not part of the hash.
         num_videos: videos in a fixed set ([P] 3.2: 9,537 where there are textures), or None: fresh ones for ever.
         epoch_size: videos that count as an epoch, 9,537 as in the UCF101 training list ([P] 9.2).
 
@@ -79,9 +130,16 @@ class Recipe:
     rotation: tuple[float, float] = (0.0, 0.0)
     scaling: tuple[float, float] = (0.0, 0.0)
     shear: tuple[float, float] = (0.0, 0.0)
-    fill: Fill = "color"
+    fill: Literal["color", "texture", "saturated"] = "color"
+    saturation: Literal["wrap", "clamp"] = "wrap"
+    background: Literal["black", "color", "texture", "walk"] = "black"
+    texture_source: Source | tuple[Source, ...] = "statistical"
     texture_pool: int = 300_000
     texture_size: int = 128
+    texture_frames: int = 1
+    texture_step: float = 0.05
+    texture_steady: bool = False
+    texture_window: int | None = None
     texture_folder: str | None = None
     num_videos: int | None = None
     epoch_size: int = 9537
@@ -89,21 +147,38 @@ class Recipe:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, tuple) and not value[0] <= value[1]:
+            if field.name != "texture_source" and isinstance(value, tuple) and not value[0] <= value[1]:
                 raise self._bad(field.name, f"is reversed: write [{value[1]}, {value[0]}]")
-        if self.num_objects < 1:
-            raise self._bad("num_objects", "leaves the frame empty, for nothing else fills it: give 1 or more")
+        if self.num_objects < 0 or (self.num_objects == 0 and self.background == "black"):
+            raise self._bad("num_objects", "leaves the frame empty: give 1 or more, or a background")
         if not 0 < self.radius[0] <= self.radius[1]:
             raise self._bad("radius", "must be above 0: it is a fraction of the frame, [0.1, 1.0] in the paper")
-        for name, least in (("size", 1), ("texture_pool", 1), ("texture_size", 1), ("epoch_size", 1)):
-            if getattr(self, name) < least:
-                raise self._bad(name, f"is too small: give {least} or more")
+        for name in ("size", "texture_pool", "texture_size", "texture_frames", "epoch_size"):
+            if getattr(self, name) < 1:
+                raise self._bad(name, "is too small: give 1 or more")
         if self.duration[0] < 1:
             raise self._bad("duration", "must be at least 1 frame: the paper has [100, 200]")
         if self.num_videos is not None and self.num_videos < 1:
             raise self._bad("num_videos", "must be at least 1, or null for an endless set")
         if self.texture_pool > 2**31:
             raise self._bad("texture_pool", "is more than the 2^31 textures that can be drawn from")
+        if not 0 <= self.texture_step <= 1:
+            raise self._bad("texture_step", "is no step of a walk: give 0 to 1, about 0.05")
+        if not self.sources or len(set(self.sources)) < len(self.sources):
+            raise self._bad("texture_source", "must name one source or several different ones")
+        moving = [s for s in self.sources if not s.startswith("stylegan")]
+        if moving and (self.texture_frames > 1 or self.background == "walk"):
+            raise self._bad("texture_source", "has no walks: dynamic textures take stylegan_oriented or _high_freq")
+        if self.background == "walk":
+            if len(self.sources) > 1:
+                raise self._bad("texture_source", "must be a single generator where its walk is the background")
+            if self.num_objects and self.fill != "color":
+                raise self._bad("fill", "needs a pool, which can't be shown on a walk: write color, or num_objects: 0")
+        if self.texture_window is not None:
+            if self.num_videos is not None:
+                raise self._bad("texture_window", "is of endless sets: set num_videos to null, or no window")
+            if self.texture_window < 1 or self.texture_pool % self.texture_window:
+                raise self._bad("texture_window", f"must divide texture_pool, {self.texture_pool}")
 
     def _bad(self, field: str, fault: str) -> InputError:
         value = getattr(self, field)
@@ -112,20 +187,50 @@ class Recipe:
 
     @property
     def hash(self) -> str:
-        """Sixteen hex digits that change with every field but the name."""
-        content = {k: v for k, v in asdict(self).items() if k != "name"}
+        """Sixteen hex digits that change with every field but the name, and the place of the images."""
+        content = {k: v for k, v in asdict(self).items() if k not in ("name", "texture_folder")}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def with_textures(self, most: int | None, size: int | None) -> "Recipe":
-        """The same with at most ``most`` textures of side ``size`` (None: as they are); plain colours stay as they are.
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Where textures come from. Position p of the pool is number ``p // len(sources)`` of ``p % len(sources)``."""
+        return self.texture_source if isinstance(self.texture_source, tuple) else (self.texture_source,)
+
+    @property
+    def textured(self) -> bool:
+        """Whether a pool of textures is shown."""
+        return (self.fill != "color" and self.num_objects > 0) or self.background == "texture"
+
+    @property
+    def num_drawn(self) -> int:
+        """What is painted in a frame: the objects, and the background unless it is black."""
+        return self.num_objects + (self.background != "black")
+
+    @property
+    def looks(self) -> Looks:
+        """Which colours and textures are shown."""
+        backdrop = self.background
+        return Looks(self.fill != "texture", self.fill != "color", backdrop == "color", backdrop in ("texture", "walk"))
+
+    def with_textures(self, most: int | None, size: int | None = None, frames: int | None = None) -> "Recipe":
+        """The same with a smaller pool, for smaller machines; recipes without textures stay as they are.
+
+        Args:
+            most: images in the pool at most, all frames of dynamic textures counted. None: as it is.
+            size: side of a texture, texels, likewise.
+            frames: frames of dynamic textures at most, likewise.
 
         Raises:
             InputError: a value is out of its range.
         """
-        if self.fill == "color":
+        if not self.textured:
             return self
-        pool = self.texture_pool if most is None else min(self.texture_pool, most)
-        return replace(self, texture_pool=pool, texture_size=self.texture_size if size is None else size)
+        frames = self.texture_frames if frames is None else min(frames, self.texture_frames)
+        pool, window = self.texture_pool, self.texture_window
+        if most is not None and most < pool * max(frames, 1):
+            pool, window = max(most // max(frames, 1), min(most, 1)), None
+        size = self.texture_size if size is None else size
+        return replace(self, texture_pool=pool, texture_size=size, texture_frames=frames, texture_window=window)
 
     def check_index(self, index: Tensor) -> None:
         """Refuse an index that names no video of this set.
@@ -163,6 +268,11 @@ def dataset_names() -> list[str]:
     return sorted(p.stem for p in (CONFIGS / "pretrain").glob("*.yaml"))
 
 
+def recipe_names() -> list[str]:
+    """Those of them that are one recipe; the others are mixtures (:class:`vsr.data.mixture.VideoMixture`)."""
+    return sorted({*PROGRESSION, *VARIANTS})
+
+
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """The recipe of a dataset, by its name (``"acc_shapes"``) or the path of a YAML file.
 
@@ -174,7 +284,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
-        path = CONFIGS / "pretrain" / f"{name_or_path}.yaml"
+        places = [CONFIGS / folder / f"{name_or_path}.yaml" for folder in ("pretrain", "recipe")]
+        path = next((p for p in places if p.is_file()), places[0])
         if not path.is_file():
             raise InputError(
                 f"no dataset {str(name_or_path)!r}{nearest(str(name_or_path), dataset_names())}: "
@@ -189,6 +300,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     for key in ("data", "init_args", "recipe"):
         if isinstance(content, dict) and key in content:
             content = content[key]
+    if isinstance(content, dict) and "shares" in content:
+        parts = ", ".join(str(share.get("recipe") or "natural videos") for share in content["shares"])
+        raise InputError(f"{path.stem} is a mixture, not one recipe: name one of its parts ({parts})")
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no recipe: write its fields, or a data.init_args.recipe block")
     return recipe_from_dict(content, str(path))
@@ -208,11 +322,10 @@ def recipe_from_dict(content: dict[str, Any], place: str) -> Recipe:
     for key, value in content.items():
         if key not in known:
             raise InputError(f"{place}: unknown recipe key {key!r}{nearest(key, list(known))}")
-        choices = get_args(known[key])
-        if all(isinstance(c, str) for c in choices) and choices and value not in choices:
-            raise InputError(
-                f"{place}: {key} {value!r} is not in {', '.join(choices)}{nearest(str(value), [*choices])}"
-            )
+        choices = _choices(known[key])
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if choices and one not in choices:
+                raise InputError(f"{place}: {key} {one!r} is not in {', '.join(choices)}{nearest(str(one), choices)}")
     if "name" not in content:
         raise InputError(f"{place}: the recipe has no name: add `name: my_dataset`")
     parser = ArgumentParser(exit_on_error=False)
@@ -222,3 +335,10 @@ def recipe_from_dict(content: dict[str, Any], place: str) -> Recipe:
     except ArgumentError as error:
         raise InputError(f"{place}: {' '.join(str(error).split())}") from error
     return recipe
+
+
+def _choices(kind: Any) -> list[str]:
+    """The words that a field may hold; none for other types."""
+    parts = get_args(kind)
+    words = all(isinstance(part, str) for part in parts)
+    return list(parts) if words else list(dict.fromkeys(word for part in parts for word in _choices(part)))

@@ -11,16 +11,19 @@ from torch import Tensor
 
 from vsr import geometry
 from vsr.errors import InputError
-from vsr.latents import Latents, latents
+from vsr.latents import SHAPES, Latents, latents, texture_frame
 from vsr.raster import Scene
 from vsr.recipe import Recipe
 from vsr.rng import Stream, below, check_seed, words
 from vsr.textures.bank import TextureBank
+from vsr.textures.network import Family
+from vsr.textures.stylegan import walk
 from vsr.truth import Truth
 
 Renderer = Literal["fused", "reference"]
 Antialias = Literal[1, 2, 4]
 _MATRICES_AT_ONCE = 32_768  # objects x frames: bounds the work memory (10 MiB measured), whatever is asked for
+_WALKED_AT_ONCE = 1024  # frames of generated backgrounds, of 192 KiB at 256 px
 
 
 def render_clips(
@@ -58,7 +61,7 @@ def render_clips(
             the pixels, those on outlines or texel borders.
         device: where to draw. One that is neither CPU nor CUDA gets pixels that the CPU drew.
         bank: the textures to use, on ``device``; None keeps one per recipe and seed, and makes only textures that are
-            seen.
+            seen. Where it holds windows of the pool, videos whose index is on a GPU must have been shown to it.
         antialias: samples a pixel is the mean of, along each side (paper: 1).
 
     Returns:
@@ -82,17 +85,20 @@ def render_clips(
     where = drawn_on(device)
     numbers, epochs = _addresses(recipe, index, epoch, where)
     bank = _bank_for(recipe, seed, where, bank)
+    here = not (isinstance(index, Tensor) and index.is_cuda)  # to look there would be to wait
+    if bank is not None and bank.complete and recipe.texture_window is not None and here:
+        bank.show(torch.as_tensor(index, dtype=torch.int64))
     out = _room((len(numbers), 3, num_frames, size, size), where)
     if len(numbers) == 0:
         return out.to(device)
-    if renderer == "fused" and (bank is None or bank.complete):
+    if renderer == "fused" and (bank is None or bank.complete) and recipe.background != "walk":
         textures = () if bank is None else (bank.row, bank.textures)
         draw_clips = _renderer(renderer, where).draw_clips
         draw_clips(recipe, seed, numbers, epochs, stride, crop, out, antialias, *textures)
     else:
-        for some in _parts(len(numbers), num_frames * recipe.num_objects):
+        for some in _parts(recipe, len(numbers), num_frames):
             drawn, time, box = _clips(recipe, seed, numbers[some], epochs[some], num_frames, stride, size, crop)
-            _draw(recipe, drawn, time, box, renderer, bank, out[some], antialias)
+            _draw(recipe, seed, numbers[some], drawn, time, box, renderer, bank, out[some], antialias)
     return out.to(device)
 
 
@@ -131,7 +137,7 @@ def render_video(
     time = torch.arange(int(drawn.duration), device=where)[None]
     out = _room((1, len(time[0]), size, size, 3), where)
     box = geometry.crop_boxes(recipe.size, None)[0].to(where)
-    _draw(recipe, drawn, time, box, renderer, bank, out.permute(0, 4, 1, 2, 3), antialias)
+    _draw(recipe, seed, numbers, drawn, time, box, renderer, bank, out.permute(0, 4, 1, 2, 3), antialias)
     return out[0].to(device)
 
 
@@ -164,20 +170,21 @@ def render_truth(
     visible = _room((len(numbers), num_frames, size, size), where, torch.int32)
     drawn, time, box = _clips(recipe, seed, numbers, epochs, num_frames, stride, size, crop)
     matrices = []
-    for some in _parts(len(numbers), num_frames * recipe.num_objects):
+    for some in _parts(recipe, len(numbers), num_frames):
         scene = _scene(recipe, drawn.videos(some), time[some], box[some], size)
         _renderer(renderer, where).visible(scene, visible[some])
         matrices.append(scene.output_from_unit)
     zoom = (size / box[:, 2:])[:, None]
     way = torch.stack((drawn.direction.cos(), drawn.direction.sin()), dim=-1) * zoom
     speed = drawn.speed[:, None] + drawn.acceleration[:, None] * time[:, :, None]
+    first = recipe.num_drawn - recipe.num_objects  # a background is drawn as object 0, but is none
     return Truth(
         video=clips,
-        object=visible,
-        shape=drawn.shape,
-        velocity=speed[..., None] * way[:, None],
-        acceleration=drawn.acceleration[..., None] * way,
-        output_from_unit=torch.cat(matrices),
+        object=visible.sub_(first),
+        shape=drawn.shape[:, first:],
+        velocity=(speed[..., None] * way[:, None])[:, :, first:],
+        acceleration=(drawn.acceleration[..., None] * way)[:, first:],
+        output_from_unit=torch.cat(matrices)[:, :, first:],
         time=time,
     )
 
@@ -229,7 +236,7 @@ def _room(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = tor
 
 def _bank_for(recipe: Recipe, seed: int, device: torch.device, bank: TextureBank | None) -> TextureBank | None:
     """The textures a recipe needs, or None."""
-    if recipe.fill == "color":
+    if not recipe.textured:
         return None
     if bank is None:
         return _kept_bank(recipe, seed, device)
@@ -246,10 +253,14 @@ def _kept_bank(recipe: Recipe, seed: int, device: torch.device) -> TextureBank:
     return TextureBank(recipe, seed, device)
 
 
-def _parts(videos: int, matrices: int) -> Iterator[slice]:
-    """Which videos to do at a time, when each has so many matrices."""
-    step = max(1, _MATRICES_AT_ONCE // matrices)
+def _parts(recipe: Recipe, videos: int, num_frames: int) -> Iterator[slice]:
+    """Which videos to do at a time."""
+    step = max(1, _frames_at_once(recipe) // num_frames)
     return (slice(first, first + step) for first in range(0, videos, step))
+
+
+def _frames_at_once(recipe: Recipe) -> int:
+    return _WALKED_AT_ONCE if recipe.background == "walk" else max(1, _MATRICES_AT_ONCE // recipe.num_drawn)
 
 
 def _clips(
@@ -265,40 +276,62 @@ def _clips(
 
 
 def _scene(recipe: Recipe, drawn: Latents, time: Tensor, box: Tensor, size: int) -> Scene:
-    """B videos at times (B, T), seen through boxes (B, 4) at ``size`` px."""
+    """B videos at times (B, T), seen through boxes (B, 4) at ``size`` px; ``texture`` is the position in the pool."""
     camera = geometry.output_from_frame(box, size)[:, None, None]
+    looks, background = recipe.looks, drawn.shape == SHAPES.index("background")
+    colored = torch.where(background, looks.background_color, looks.object_color)
+    textured = torch.where(background, looks.background_texture, looks.object_texture)
+    texels = drawn.radius * (recipe.texture_size / (2 * recipe.size))
     return Scene(
         output_from_unit=geometry.compose(camera, geometry.frame_from_unit(drawn, time)),
         outlines=geometry.outlines(drawn),
-        color=drawn.color,
-        texture=drawn.texture,
-        texels=drawn.radius * (recipe.texture_size / (2 * recipe.size)),
+        color=drawn.color * colored[..., None],
+        texture=torch.where(textured, drawn.texture, -1),
+        texels=torch.where(background, recipe.texture_size / 2, texels),
+        frame=texture_frame(recipe.texture_frames, time),
+        clamp=recipe.saturation == "clamp",
         textures=None,
     )
 
 
 def _draw(
-    recipe: Recipe, drawn: Latents, time: Tensor, box: Tensor, renderer: Renderer, bank: TextureBank | None,
-    out: Tensor, antialias: int,
+    recipe: Recipe, seed: int, index: Tensor, drawn: Latents, time: Tensor, box: Tensor, renderer: Renderer,
+    bank: TextureBank | None, out: Tensor, antialias: int,
 ) -> None:  # fmt: skip
     """Draw B videos at times (B, T) through boxes (B, 4) into ``out`` (B, C, T, H, W)."""
     raster = _renderer(renderer, out.device)
     size = out.shape[-1] * antialias
-    frames_at_once = max(1, _MATRICES_AT_ONCE // (len(time) * recipe.num_objects))
+    frames_at_once = max(1, _frames_at_once(recipe) // len(time))
     for some, pixels in zip(time.split(frames_at_once, dim=1), out.split(frames_at_once, dim=2), strict=True):
         scene = _scene(recipe, drawn, some, box, size)
         if bank is not None:
             if not bank.complete:
                 top = torch.empty(len(out), pixels.shape[2], size, size, dtype=torch.int32, device=out.device)
                 _renderer("fused", out.device).visible(scene, top)
-                bank.make(_shown(drawn.texture, top), progress=True)
-            scene = scene._replace(texture=bank.row[drawn.texture], textures=bank.textures)
+                bank.make(_shown(scene.texture, top), progress=True)
+            rows = torch.where(scene.texture >= 0, bank.row[scene.texture.clamp(min=0)], -1)
+            scene = scene._replace(texture=rows, textures=bank.textures if len(bank.textures) else None)
+        elif recipe.background == "walk":
+            scene = _walking(recipe, seed, index, some, scene)
         raster.draw(scene, pixels, antialias)
+
+
+def _walking(recipe: Recipe, seed: int, index: Tensor, time: Tensor, scene: Scene) -> Scene:
+    """The scene with the generator's own video, made now, behind the objects."""
+    family: Family = "oriented" if recipe.sources == ("stylegan_oriented",) else "high_freq"
+    side, step, steady = recipe.texture_size, recipe.texture_step, recipe.texture_steady
+    frames = walk(index, time, seed, side, family, step, steady).permute(0, 1, 3, 4, 2).flatten(0, 1)
+    videos, length = time.shape
+    texture = scene.texture.clone()
+    texture[:, 0] = length * torch.arange(videos, device=time.device)
+    frame = torch.arange(length, device=time.device).expand(videos, -1)
+    return scene._replace(texture=texture, frame=frame, textures=frames.contiguous())
 
 
 def _shown(texture: Tensor, top: Tensor) -> Tensor:
     """The pool positions of the textures that are seen, given the objects' (B, N) and what pixels show (B, T, H, W)."""
-    return torch.cat([objects[number[number >= 0].unique()] for objects, number in zip(texture, top, strict=True)])
+    seen = torch.cat([objects[number[number >= 0].unique()] for objects, number in zip(texture, top, strict=True)])
+    return seen[seen >= 0]
 
 
 def _renderer(name: Renderer, device: torch.device) -> ModuleType:

@@ -10,7 +10,7 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from test_agreement import ALLOWED, one_object, random_bank, scene_of
+from test_agreement import ALLOWED, LOOKS, one_object, random_bank, scene_of
 
 import vsr
 from vsr import geometry
@@ -38,7 +38,8 @@ def drawn_on(device, recipe, bank=None, crop=True, antialias=1, **clip):
 
 
 def moved(scene, device):
-    tensors = {name: getattr(scene, name).to(device) for name in ("output_from_unit", "color", "texture", "texels")}
+    names = ("output_from_unit", "color", "texture", "texels", "frame")
+    tensors = {name: getattr(scene, name).to(device) for name in names}
     return scene._replace(**tensors, outlines=geometry.Outlines(*(t.to(device) for t in scene.outlines)))
 
 
@@ -72,13 +73,23 @@ def test_draws_are_bit_equal(cuda, seed):
 @pytest.mark.parametrize("name", PROGRESSION)
 def test_clips_equal_the_cpu_renderers(cuda, name):
     recipe = replace(load_recipe(name), **FEW)
-    bank = None if recipe.fill == "color" else random_bank(recipe)
+    bank = random_bank(recipe) if recipe.textured else None
     expected = vsr.render_clips(recipe, seed=SEED, bank=bank, **CLIP)
     assert (drawn_on(cuda, recipe, bank) != expected).any(dim=1).float().mean() <= ALLOWED
     assert expected.unique().numel() > 20
 
 
-@pytest.mark.parametrize(("fill", "antialias", "size"), [("color", 2, 30), ("statistical", 4, 11)])
+@pytest.mark.parametrize("look", LOOKS)
+def test_clips_equal_the_cpu_renderers_whatever_is_shown(cuda, look):
+    recipe = Recipe("look", shapes="mixed", speed=(1.2, 3.0), rotation=(-0.03, 0.03), num_objects=40)
+    recipe = replace(recipe, **LOOKS[look]).with_textures(60, 32, 5)
+    bank = random_bank(recipe) if recipe.textured else None
+    clip = CLIP | {"index": [7, 20_000]}  # of two windows
+    expected = vsr.render_clips(recipe, seed=SEED, bank=bank, **clip)
+    assert (drawn_on(cuda, recipe, bank, **clip) != expected).any(dim=1).float().mean() <= ALLOWED
+
+
+@pytest.mark.parametrize(("fill", "antialias", "size"), [("color", 2, 30), ("texture", 4, 11)])
 def test_antialiasing_and_the_whole_frame_equal_the_cpu_renderers(cuda, fill, antialias, size):
     recipe = replace(load_recipe("acc_textures"), fill=fill, **FEW)
     bank = None if fill == "color" else random_bank(recipe)
@@ -123,7 +134,7 @@ def test_tiles_that_are_nearly_covered_or_missed(cuda, circle, nearly):
     scene.outlines.edges[..., 2] /= unit
     scene = Scene(
         matrix[:, None, None], geometry.Outlines(*(t.expand(count, *t.shape[1:]) for t in scene.outlines)),
-        *(t.expand(count, *t.shape[1:]) for t in scene[2:5]), None,
+        *(t.expand(count, *t.shape[1:]) for t in scene[2:6]), False, None,
     )  # fmt: skip
     expected = torch.where(reach <= extent[:, None], 0, -1).view(count, 1, height, width).int()
     covered = (expected == 0).float().mean(dim=(1, 2, 3))
@@ -190,7 +201,7 @@ class TestOnAGpu:
         recipe = replace(load_recipe("acc_textures"), **FEW)
         bank = TextureBank(recipe, 0, gpu)
         bank.generate = random_bank(recipe).generate
-        bank.fill()
+        bank.make(torch.arange(recipe.texture_pool, device=gpu))
         options = {"device": gpu, "bank": bank, "num_frames": 4, "size": 64}
         expected = vsr.render_clips(recipe, index=range(8), **options)  # compiles
         index = torch.arange(8, device=gpu)
@@ -215,9 +226,9 @@ class TestOnAGpu:
 
     @pytest.mark.parametrize("name", PROGRESSION)
     def test_full_size_clips_equal_the_cpus(self, gpu, name):
-        recipe = replace(load_recipe(name), texture_pool=64)
+        recipe = load_recipe(name).with_textures(64)
         bank = there = None
-        if recipe.fill != "color":
+        if recipe.textured:
             bank = random_bank(recipe)
             there = random_bank(recipe, gpu)
         clips = vsr.render_clips(recipe, index=[4, 9], device=gpu, bank=there)

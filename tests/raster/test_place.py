@@ -9,7 +9,7 @@ import torch
 
 from vsr import geometry, render
 from vsr.raster import place_cpu
-from vsr.recipe import dataset_names, load_recipe
+from vsr.recipe import load_recipe, recipe_names
 from vsr.rng import Stream, below, uniform, words
 
 SEED = 2**63 + 12345
@@ -41,38 +41,48 @@ def test_draws_on_the_cpu_are_bit_equal(seed, stream, video, clip, n):
         assert place_cpu.below(word, n) == int(below(expected[element, 0], n))
 
 
-@pytest.mark.parametrize("name", dataset_names())
+@pytest.mark.parametrize("name", recipe_names())
 def test_objects_on_the_cpu(name):
     recipe, drawn, time, box, scene, touches = expected(name)
     span = (FRAMES - 1) * STRIDE + 1
     placed = place_cpu.place_clips(recipe, SEED, INDEX.numpy(), EPOCH.numpy(), span, SIZE)
-    motion = torch.from_numpy(placed.motion)
+    count = int(placed.counts[0])
+    kept = torch.from_numpy(placed.number[0, :count])
+    assert torch.equal(kept, kept.unique())  # in painter's order
+    gone = torch.ones(recipe.num_drawn, dtype=torch.bool)
+    gone[kept] = False
+    assert not touches[0, :, gone].any()
+    assert gone.float().mean() > 0.3 or recipe.num_objects == 0  # what is never in view is not placed
+
+    motion = torch.from_numpy(placed.motion[0, :count])
     fields = (drawn.radius, *drawn.center.unbind(-1), drawn.direction.cos(), drawn.direction.sin(), drawn.speed)
     fields += (drawn.acceleration, drawn.rotation, *drawn.scaling.unbind(-1), *drawn.shear.unbind(-1))
-    torch.testing.assert_close(motion, torch.stack(fields, dim=-1), rtol=1e-14, atol=1e-14)
+    fields = torch.stack(fields, dim=-1)[0, kept]
+    objects = slice(recipe.num_drawn - recipe.num_objects, None)  # a background goes no way
+    torch.testing.assert_close(motion[objects], fields[objects], rtol=1e-14, atol=1e-14)
     assert torch.equal(torch.from_numpy(placed.view), torch.cat((time[:, :1].double(), box), dim=1))
-    assert torch.equal(torch.from_numpy(placed.color), drawn.color)
-    assert torch.equal(torch.from_numpy(placed.texture), drawn.texture)
-    circle = torch.from_numpy(placed.circle)
-    assert torch.equal(circle, drawn.shape == 0)
-    edges = torch.from_numpy(placed.edges)[~circle]
-    torch.testing.assert_close(edges, scene.outlines.edges[~circle], rtol=0, atol=1e-14)
+    assert torch.equal(torch.from_numpy(placed.color[0, :count]), scene.color[0, kept])
+    assert torch.equal(torch.from_numpy(placed.texture[0, :count]), scene.texture[0, kept])
+    circle = torch.from_numpy(placed.circle[0, :count])
+    assert torch.equal(circle, drawn.shape[0, kept] == 0)
+    edges = torch.from_numpy(placed.edges[0, :count])[~circle]
+    torch.testing.assert_close(edges, scene.outlines.edges[0, kept][~circle], rtol=0, atol=1e-14)
     for frame in range(FRAMES):
-        matrices = np.empty((recipe.num_objects, 2, 3))
+        matrices = np.empty((count, 2, 3))
         place_cpu.matrices_at(placed.motion[0], float(time[0, frame]), placed.view[0, 1:], SIZE, SIZE, matrices)
-        found, there = torch.from_numpy(matrices), touches[0, frame]
-        torch.testing.assert_close(found[there], scene.output_from_unit[0, frame][there], rtol=1e-13, atol=1e-11)
+        found, there = torch.from_numpy(matrices), touches[0, frame, kept]
+        exact = scene.output_from_unit[0, frame, kept]
+        torch.testing.assert_close(found[there], exact[there], rtol=1e-13, atol=1e-11)
         skipped = (found[:, :, :2] == 0).all(dim=(1, 2))
-        assert skipped.float().mean() > 0.4  # what can't touch the frame is not worked out
         assert not (skipped & there).any()
 
 
-@pytest.mark.parametrize("name", dataset_names())
+@pytest.mark.parametrize("name", recipe_names())
 def test_objects_on_cuda(cuda, name):
     place_cuda = pytest.importorskip("vsr.raster.place_cuda", reason="Triton comes with torch for CUDA")
     recipe, drawn, _, _, scene, touches = expected(name)
-    placed = place_cuda.Placed.empty(1, FRAMES, recipe.num_objects, cuda)
-    rows = None if recipe.fill == "color" else torch.arange(recipe.texture_pool, device=cuda)
+    placed = place_cuda.Placed.empty(1, FRAMES, recipe.num_drawn, cuda)
+    rows = torch.arange(recipe.texture_pool, device=cuda) if recipe.textured else None
     tables = place_cuda.tables(recipe, SIZE, cuda)
     place_cuda.place_clips(recipe, tables, SEED, INDEX.to(cuda), EPOCH.to(cuda), STRIDE, SIZE, rows, placed)
     placed = place_cuda.Placed(*(t.cpu() for t in placed))
@@ -82,11 +92,11 @@ def test_objects_on_cuda(cuda, name):
     where = touches[:, :, None].expand_as(inverse)
     torch.testing.assert_close(placed.matrix[where], inverse[where].float(), rtol=2e-6, atol=2e-6)
     assert torch.equal(placed.circle.bool(), drawn.shape == 0)
-    if recipe.fill == "color":
-        color = drawn.color.int()
-        assert torch.equal(placed.look, color[..., 0] | color[..., 1] << 8 | color[..., 2] << 16)
-    else:
-        assert torch.equal(placed.look.long(), drawn.texture)
+    color = scene.color.int()
+    assert torch.equal(placed.color, color[..., 0] | color[..., 1] << 8 | color[..., 2] << 16)
+    if recipe.textured:
+        assert torch.equal(placed.texture.long(), scene.texture)
+        assert torch.equal(placed.frame.long(), scene.frame)
         torch.testing.assert_close(placed.texels, scene.texels.float())
     polygon = ~scene.outlines.circle
     edges = placed.edges.unflatten(1, (4, 3)).permute(0, 3, 1, 2)

@@ -39,6 +39,7 @@ def recipes(draw: st.DrawFn, most_objects: int = 2000) -> Recipe:
         rotation=span(-1, 1),
         scaling=span(-0.02, 0.02),
         shear=span(-0.05, 0.05),
+        fill=draw(st.sampled_from(["color", "texture"])),
         texture_size=SIDE,
         texture_pool=16,
     )
@@ -66,7 +67,7 @@ def scenes(draw: st.DrawFn, sizes: st.SearchStrategy[int], most_objects: int, mo
     m[:, :, of["huge"], :, :2] *= 1e3
     m[:, :, of["copied"]] = m[:, :, :1].clone()  # the same place and extent: only the order decides
     m[:, :, of["mirrored"], :, 0] *= -1
-    if draw(st.booleans()):
+    if recipe.textured:
         scene = scene._replace(textures=telling_textures())
     return scene, size
 

@@ -25,7 +25,8 @@ from vsr.raster.place_cuda import LAUNCH, MOST_PIXELS, TILE_H, TILE_W, Placed, p
 from vsr.recipe import Recipe
 
 _WORK_SHARE, _WORK_AT_LEAST = 0.1, 4 * 2**20  # of the output's bytes; bytes
-_COLOR, _TEXTURE, _NUMBER = (tl.constexpr(k) for k in range(3))
+_COLOR, _TEXTURE, _NUMBER = (tl.constexpr(k) for k in range(3))  # what is shown
+_NOTHING, _WRAP, _CLAMP = (tl.constexpr(k) for k in range(3))  # what texels become by their object's colour
 _END = tl.constexpr(1 << 20)
 
 
@@ -41,7 +42,7 @@ def draw(scene: Scene, out: Tensor, antialias: int = 1) -> None:
     for some, placed in _parts(out, scene.color.shape[1], antialias):
         with _device_of(out):
             place_scene(scene.videos(some), height, width, placed)
-            _paint_all(placed, scene.textures, out[some], antialias)
+            _paint_all(placed, scene.textures, _CLAMP if scene.clamp else _WRAP, out[some], antialias)
 
 
 def visible(scene: Scene, out: Tensor) -> None:
@@ -55,7 +56,7 @@ def visible(scene: Scene, out: Tensor) -> None:
     for some, placed in _parts(out[:, None], scene.color.shape[1], 1):
         with _device_of(out):
             place_scene(scene.videos(some), height, width, placed)
-            _paint_all(placed, None, out[some, None], 1)
+            _paint_all(placed, None, _NOTHING, out[some, None], 1)
 
 
 def draw_clips(
@@ -65,10 +66,13 @@ def draw_clips(
     """Draw the clips at some addresses, as :func:`vsr.raster.fused_cpu.draw_clips`, in the device's current stream."""
     size = out.shape[-1]
     numbers = tables(recipe, size if crop else None, out.device)
-    for some, placed in _parts(out, recipe.num_objects, antialias):
+    adds = _NOTHING
+    if recipe.looks.object_color or recipe.looks.background_color:
+        adds = _CLAMP if recipe.saturation == "clamp" else _WRAP
+    for some, placed in _parts(out, recipe.num_drawn, antialias):
         with _device_of(out):
             place_clips(recipe, numbers, seed, index[some], epoch[some], stride, size * antialias, rows, placed)
-            _paint_all(placed, textures, out[some], antialias)
+            _paint_all(placed, textures, adds, out[some], antialias)
 
 
 def _parts(out: Tensor, objects: int, antialias: int) -> Iterator[tuple[slice, Placed]]:
@@ -92,7 +96,7 @@ def _device_of(out: Tensor) -> AbstractContextManager[object]:
     return torch.cuda.device(out.device) if out.is_cuda else nullcontext()
 
 
-def _paint_all(placed: Placed, textures: Tensor | None, out: Tensor, antialias: int) -> None:
+def _paint_all(placed: Placed, textures: Tensor | None, adds: int, out: Tensor, antialias: int) -> None:
     """Paint uint8 (B, 3, T, H, W), or the objects' numbers where ``out`` is int32 (B, 1, T, H, W)."""
     videos, _, frames, height, width = out.shape
     height, width = height * antialias, width * antialias
@@ -101,7 +105,7 @@ def _paint_all(placed: Placed, textures: Tensor | None, out: Tensor, antialias: 
     _paint[(videos * frames * rows * columns,)](
         *placed, out if textures is None else textures, out, *out.stride(),
         frames, placed.box.shape[-1], height, width, columns, rows, 1 if textures is None else textures.shape[1],
-        SHOWN=shown, A=antialias, TILE_H=TILE_H, TILE_W=TILE_W, **LAUNCH,
+        SHOWN=shown, ADDS=adds, A=antialias, TILE_H=TILE_H, TILE_W=TILE_W, **LAUNCH,
     )  # fmt: skip
 
 
@@ -178,9 +182,9 @@ def _mean(samples, A: tl.constexpr, TILE_H: tl.constexpr, TILE_W: tl.constexpr):
 
 @triton.jit
 def _paint(
-    matrix, box, edges, circle, look, texels, textures, out, out_v, out_c, out_f, out_y, out_x,
+    matrix, box, edges, circle, color, texture, texels, frame, textures, out, out_v, out_c, out_f, out_y, out_x,
     T, N, H, W, columns, rows, SIDE,
-    SHOWN: tl.constexpr, A: tl.constexpr, TILE_H: tl.constexpr, TILE_W: tl.constexpr,
+    SHOWN: tl.constexpr, ADDS: tl.constexpr, A: tl.constexpr, TILE_H: tl.constexpr, TILE_W: tl.constexpr,
 ):  # fmt: skip
     # which tile of which frame
     tile = tl.program_id(0)
@@ -188,7 +192,8 @@ def _paint(
     at = (tile // (columns * rows)).to(tl.int64)
     v, f = at // T, at % T
     matrix, box = matrix + at * 6 * N, box + at * N
-    edges, circle, look, texels = edges + v * 12 * N, circle + v * N, look + v * N, texels + v * N
+    edges, circle = edges + v * 12 * N, circle + v * N
+    color, texture, texels = color + v * N, texture + v * N, texels + v * N
     x = (column * TILE_W + tl.arange(0, TILE_W)[None, :]).to(tl.float32) + 0.5
     y = (row * TILE_H + tl.arange(0, TILE_H)[:, None]).to(tl.float32) + 0.5
     middle_x, middle_y = column * TILE_W + 0.5 * TILE_W, row * TILE_H + 0.5 * TILE_H
@@ -234,20 +239,28 @@ def _paint(
     if SHOWN == _NUMBER:
         tl.store(to, top, within)
     else:
-        what = tl.load(look + top, seen, 0)
+        red, green, blue = top * 0, top * 0, top * 0
         if SHOWN == _TEXTURE:
-            scale = tl.load(texels + top, seen, 0)
+            of = tl.load(texture + top, seen, -1)
+            textured = of >= 0
+            scale = tl.load(texels + top, textured, 0)
             m = matrix + top
-            px = tl.load(m, seen, 0) * x + (tl.load(m + N, seen, 0) * y + tl.load(m + 2 * N, seen, 0))
-            py = tl.load(m + 3 * N, seen, 0) * x + (tl.load(m + 4 * N, seen, 0) * y + tl.load(m + 5 * N, seen, 0))
+            px = tl.load(m, textured, 0) * x + (tl.load(m + N, textured, 0) * y + tl.load(m + 2 * N, textured, 0))
+            py = tl.load(m + 3 * N, textured, 0) * x
+            py += tl.load(m + 4 * N, textured, 0) * y + tl.load(m + 5 * N, textured, 0)
             tx = tl.minimum(tl.maximum((px * scale + scale).to(tl.int32), 0), SIDE - 1)
             ty = tl.minimum(tl.maximum((py * scale + scale).to(tl.int32), 0), SIDE - 1)
-            texel = textures + 3 * ((what.to(tl.int64) * SIDE + ty) * SIDE + tx)
-            red = tl.load(texel, seen, 0).to(tl.int32)
-            green = tl.load(texel + 1, seen, 0).to(tl.int32)
-            blue = tl.load(texel + 2, seen, 0).to(tl.int32)
-        else:
-            red, green, blue = what & 255, what >> 8 & 255, what >> 16 & 255
+            texel = textures + 3 * (((of + tl.load(frame + at)).to(tl.int64) * SIDE + ty) * SIDE + tx)
+            red = tl.load(texel, textured, 0).to(tl.int32)
+            green = tl.load(texel + 1, textured, 0).to(tl.int32)
+            blue = tl.load(texel + 2, textured, 0).to(tl.int32)
+        if SHOWN == _COLOR or ADDS != _NOTHING:
+            rgb = tl.load(color + top, seen, 0)
+            red, green, blue = red + (rgb & 255), green + (rgb >> 8 & 255), blue + (rgb >> 16 & 255)
+            if ADDS == _CLAMP:
+                red, green, blue = tl.minimum(red, 255), tl.minimum(green, 255), tl.minimum(blue, 255)
+            if ADDS == _WRAP:
+                red, green, blue = red & 255, green & 255, blue & 255
         tl.store(to, _mean(red, A, TILE_H, TILE_W), within)
         tl.store(to + out_c, _mean(green, A, TILE_H, TILE_W), within)
         tl.store(to + 2 * out_c, _mean(blue, A, TILE_H, TILE_W), within)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsr.geometry import crop_boxes
+from vsr.latents import ASIDE
 from vsr.recipe import Recipe, radius_table
 from vsr.rng import Stream
 
@@ -21,25 +22,33 @@ _S = {stream.name: int(stream) for stream in Stream}  # Numba freezes globals: o
 _RADIUS, _POSITION, _COLOR, _SHAPE, _ANGLE = (_S[n] for n in ("RADIUS", "POSITION", "COLOR", "SHAPE", "ANGLE"))
 _DIRECTION, _SPEED, _ACCELERATION = (_S[n] for n in ("DIRECTION", "SPEED", "ACCELERATION"))
 _ROTATION, _SCALE, _SHEAR, _TEXTURE = (_S[n] for n in ("ROTATION", "SCALE", "SHEAR", "TEXTURE"))
-_DURATION, _CLIP = _S["DURATION"], _S["CLIP"]
+_DURATION, _CLIP, _BACKGROUND = _S["DURATION"], _S["CLIP"], _S["BACKGROUND"]
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+_MOTION = (_RADIUS, _POSITION, _DIRECTION, _SPEED, _ACCELERATION, _ROTATION, _SCALE, _SHEAR)  # as the rows of ``spans``
+_BLOCK = 64  # objects whose motion is drawn together
 
 
 class Placed(NamedTuple):
-    """The objects of B clips, and the cameras on them: about 250 bytes an object.
+    """The objects that B clips may show, and the cameras on them: about 250 bytes an object.
+
+    Objects stand in painter's order; of N places, each clip fills the first ``counts``.
 
     Attributes:
+        counts: int64 (B,).
+        number: int64 (B, N), which of the video's objects it is (a background is 0).
         motion: float64 (B, N, 12): radius, center x and y (px), way x and y (cosine and sine of the direction), speed,
             acceleration, rotation, scaling x and y, shear x and y.
         circle: bool (B, N).
         edges: float64 (B, N, 4, 3), as in :class:`vsr.geometry.Outlines`.
-        color: uint8 (B, N, 3).
-        texture: int64 (B, N), position in the pool.
+        color: uint8 (B, N, 3), as in :class:`vsr.raster.Scene`.
+        texture: int64 (B, N), position in the pool, -1 where there is no texture.
         view: float64 (B, 5): first frame of the clip, and the camera's box x, y, width, height.
     """
 
+    counts: NDArray[np.int64]
+    number: NDArray[np.int64]
     motion: NDArray[np.float64]
     circle: NDArray[np.bool_]
     edges: NDArray[np.float64]
@@ -51,7 +60,7 @@ class Placed(NamedTuple):
 def place_clips(
     recipe: Recipe, seed: int, index: NDArray[np.int64], epoch: NDArray[np.int64], span: int, crop: int | None
 ) -> Placed:
-    """Place the objects of the clips at some addresses.
+    """Place the objects of the clips at some addresses, but for those that are out of view from first frame to last.
 
     Args:
         recipe: the dataset.
@@ -61,34 +70,51 @@ def place_clips(
         span: video frames from the first to the last of a clip.
         crop: side of the output, px, or None for the whole frame.
     """
-    videos, objects = len(index), recipe.num_objects
+    videos, objects = len(index), recipe.num_drawn
     ends, radii = (t.numpy() for t in radius_table(*recipe.radius))
+    guide = np.searchsorted(ends, np.arange(256) << 16, side="right")  # where to start looking for a radius
     spans = np.array(
-        [(0.0, 2.0 * recipe.size), (-math.pi, math.pi), recipe.speed, recipe.acceleration, recipe.rotation,
-         recipe.scaling, recipe.shear]
+        [(0.0, 2.0**24), (0.0, 2.0 * recipe.size), (-math.pi, math.pi), recipe.speed, recipe.acceleration,
+         recipe.rotation, recipe.scaling, recipe.shear]
     )  # fmt: skip
     first, last = recipe.duration
     placed = Placed(
-        np.empty((videos, objects, 12)), np.empty((videos, objects), np.bool_), np.zeros((videos, objects, 4, 3)),
+        np.empty(videos, np.int64), np.empty((videos, objects), np.int64), np.empty((videos, objects, 12)),
+        np.empty((videos, objects), np.bool_), np.empty((videos, objects, 4, 3)),
         np.empty((videos, objects, 3), np.uint8), np.empty((videos, objects), np.int64), np.empty((videos, 5)),
     )  # fmt: skip
     _place_clips(
-        np.uint64(seed), index, epoch, first, last - first + 1, span, spans, ends, radii * recipe.size,
-        crop_boxes(recipe.size, crop).numpy(), recipe.shapes == "mixed", recipe.texture_pool, *placed,
+        np.uint64(seed), index, epoch, first, last - first + 1, span, recipe.num_objects, spans, ends,
+        guide, radii * recipe.size, crop_boxes(recipe.size, crop).numpy(), recipe.shapes == "mixed", recipe.size,
+        objects > recipe.num_objects, np.array(recipe.looks), recipe.texture_pool,
+        recipe.texture_window or recipe.texture_pool, recipe.epoch_size, *placed,
     )  # fmt: skip
     return placed
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(forceinline=True, **OPTIONS)
 def words(seed, stream, element, index, epoch):
     """``vsr.rng.words``: one block, uint64 each."""
     c0, c1, c2, c3 = np.uint64(element), np.uint64(stream), np.uint64(index), np.uint64(epoch)
     k0, k1 = seed & _LOW, seed >> _HALF
     for _ in range(10):
-        p0, p1 = c0 * _M0, c2 * _M1
+        p0, p1 = (c0 & _LOW) * _M0, (c2 & _LOW) * _M1  # masked so that LLVM sees 32 bits, and vectorises
         c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
         k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
     return c0, c1, c2, c3
+
+
+@numba.njit(**OPTIONS)
+def _draw_motion(seed, first, index, spans, draws):
+    """The first two words of the motion's streams for a block of objects, (stream, word, object).
+
+    Together they take a third of the time of one after the other. A range that is a point needs none.
+    """
+    first = np.uint64(first)  # a signed element would not vectorise
+    for s in range(len(_MOTION)):
+        if spans[s, 0] < spans[s, 1]:
+            for i in range(_BLOCK):
+                draws[s, 0, i], draws[s, 1, i], _, _ = words(seed, _MOTION[s], first + np.uint64(i), index, 0)
 
 
 @numba.njit(**OPTIONS)
@@ -104,8 +130,8 @@ def uniform(word):
 
 
 @numba.njit(**OPTIONS)
-def _span(word, low_range):
-    return low_range[0] + uniform(word) * (low_range[1] - low_range[0])
+def _span(word, spans, which):  # all of ``spans``: a view of a row counts references
+    return spans[which, 0] + uniform(word) * (spans[which, 1] - spans[which, 0])
 
 
 @numba.njit(**OPTIONS)
@@ -117,46 +143,114 @@ def _angles(shape, u, angles):
         angles[0], angles[1], angles[2], angles[3] = half, math.pi - half, math.pi + half, turn - half
     elif shape >= 4:
         corners = shape - 1
-        angles[:corners] = np.sort(u[:corners]) * turn
-        angles[3] = angles[corners - 1]
+        for e in range(corners):  # in their places one after the other: far faster than np.sort
+            angle, place = u[e] * turn, e
+            while place > 0 and angles[place - 1] > angle:
+                angles[place] = angles[place - 1]
+                place -= 1
+            angles[place] = angle
+        if corners == 3:
+            angles[3] = angles[2]
     else:
         first = u[0] * quarter if shape == 2 else math.pi / 4
         for e in range(4):
             angles[e] = first + e * quarter
 
 
+@numba.njit(**OPTIONS)
+def _reach(radius, start, end, sx, sy, kx, ky):
+    """How far an object stretches from its center between two times at most, px: no matrix of it stretches by more."""
+    scale = max(abs(1 + sx * start), abs(1 + sx * end), abs(1 + sy * start), abs(1 + sy * end))
+    return radius * scale * (1 + max(abs(kx), abs(ky)) * end) * 1.0001
+
+
+@numba.njit(**OPTIONS)
+def _in_view(x, y, way_x, way_y, speed, acceleration, reach, start, end, box_x, box_y, box_width, box_height):
+    """Whether an object may touch the camera's box at any time from ``start`` to ``end``."""
+    far_0, far_1 = (speed + acceleration * start / 2) * start, (speed + acceleration * end / 2) * end
+    near, far = min(far_0, far_1), max(far_0, far_1)
+    if start < -speed / acceleration < end:  # it turns round on the way
+        turn = -speed * speed / acceleration / 2
+        near, far = min(near, turn), max(far, turn)
+    x_0, x_1, y_0, y_1 = near * way_x, far * way_x, near * way_y, far * way_y
+    left, right, above, below = min(x_0, x_1), max(x_0, x_1), min(y_0, y_1), max(y_0, y_1)
+    return (
+        x + right + reach >= box_x and x + left - reach <= box_x + box_width
+        and y + below + reach >= box_y and y + above - reach <= box_y + box_height
+    )  # fmt: skip
+
+
+@numba.njit(**OPTIONS)
+def _look(w0, w1, w2, colored, first_texture, w3, window, textured, v, k, color, texture):
+    """What object ``k`` of clip ``v`` shows, from its words."""
+    color[v, k, 0] = below(w0, 256) if colored else 0
+    color[v, k, 1] = below(w1, 256) if colored else 0
+    color[v, k, 2] = below(w2, 256) if colored else 0
+    texture[v, k] = first_texture + below(w3, window) if textured else -1
+
+
 @numba.njit(parallel=True, **OPTIONS)
 def _place_clips(
-    seed, index, epoch, first, durations, span, spans, ends, radii, boxes, mixed, pool,
-    motion, circle, edges, color, texture, view,
+    seed, index, epoch, first, durations, span, objects, spans, ends, guide, radii, boxes, mixed, size, backdrop, looks,
+    pool, window, epoch_size, count, number, motion, circle, edges, color, texture, view,
 ):  # fmt: skip
+    object_color, object_texture, background_color, background_texture = looks
     for v in numba.prange(len(index)):
         video = index[v]
+        first_texture = video // epoch_size * window % pool
         duration = first + below(words(seed, _DURATION, 0, video, 0)[0], durations)
         c0, c1, c2, _ = words(seed, _CLIP, 0, video, epoch[v])
-        view[v, 0] = below(c0, duration - span + 1)
-        view[v, 1:] = boxes[below(c1, boxes.shape[0]), below(c2, boxes.shape[1])]
+        start = below(c0, duration - span + 1)
+        row, column = below(c1, boxes.shape[0]), below(c2, boxes.shape[1])
+        box_x, box_y, box_width, box_height = boxes[row, column].flat
+        view[v, 0], view[v, 1], view[v, 2], view[v, 3], view[v, 4] = start, box_x, box_y, box_width, box_height
+        end = start + span - 1
         angles, u = np.empty(4), np.empty(4)
-        for n in range(motion.shape[1]):
-            m = motion[v, n]
-            at = np.int64(words(seed, _RADIUS, n, video, 0)[0] >> np.uint64(8))
-            m[0] = radii[min(np.searchsorted(ends, at, side="right"), len(radii) - 1)]
-            w0, w1, _, _ = words(seed, _POSITION, n, video, 0)
-            m[1], m[2] = _span(w0, spans[0]), _span(w1, spans[0])
-            direction = _span(words(seed, _DIRECTION, n, video, 0)[0], spans[1])
-            m[3], m[4] = math.cos(direction), math.sin(direction)
-            m[5] = _span(words(seed, _SPEED, n, video, 0)[0], spans[2])
-            m[6] = _span(words(seed, _ACCELERATION, n, video, 0)[0], spans[3])
-            m[7] = _span(words(seed, _ROTATION, n, video, 0)[0], spans[4])
-            w0, w1, _, _ = words(seed, _SCALE, n, video, 0)
-            m[8], m[9] = _span(w0, spans[5]), _span(w1, spans[5])
-            w0, w1, _, _ = words(seed, _SHEAR, n, video, 0)
-            m[10], m[11] = _span(w0, spans[6]), _span(w1, spans[6])
+        draws = np.zeros((len(_MOTION), 2, _BLOCK), np.uint64)
+        k = 0
+        if backdrop:  # vsr.latents: a square as large as the frame, standing still
+            for m in range(12):
+                motion[v, k, m] = 0
+            motion[v, k, 0] = size / 2
+            motion[v, k, 1] = motion[v, k, 2] = size / 2 + ASIDE
+            w0, w1, w2, w3 = words(seed, _BACKGROUND, 0, video, 0)
+            _look(w0, w1, w2, background_color, first_texture, w3, window, background_texture, v, k, color, texture)
+            number[v, k], circle[v, k] = 0, False
+            for e in range(4):
+                middle = (e + 1) * math.pi / 2
+                edges[v, k, e, 0], edges[v, k, e, 1], edges[v, k, e, 2] = math.cos(middle), math.sin(middle), 1
+            k += 1
+        for n in range(objects):
+            i = n % _BLOCK
+            if i == 0:
+                _draw_motion(seed, n, video, spans, draws)
+            at = np.int64(_span(draws[0, 0, i], spans, 0))
+            rank = guide[at >> 16]
+            while ends[rank] <= at:
+                rank += 1
+            radius = radii[rank]
+            x, y = _span(draws[1, 0, i], spans, 1), _span(draws[1, 1, i], spans, 1)
+            direction = _span(draws[2, 0, i], spans, 2)
+            way_x, way_y = math.cos(direction), math.sin(direction)
+            speed, acceleration = _span(draws[3, 0, i], spans, 3), _span(draws[4, 0, i], spans, 4)
+            sx, sy = _span(draws[6, 0, i], spans, 6), _span(draws[6, 1, i], spans, 6)
+            kx, ky = _span(draws[7, 0, i], spans, 7), _span(draws[7, 1, i], spans, 7)
+            reach = _reach(radius, start, end, sx, sy, kx, ky)
+            if not _in_view(
+                x, y, way_x, way_y, speed, acceleration, reach, start, end, box_x, box_y, box_width, box_height
+            ):
+                continue
+            rotation = _span(draws[5, 0, i], spans, 5)
+            motion[v, k, 0], motion[v, k, 1], motion[v, k, 2] = radius, x, y
+            motion[v, k, 3], motion[v, k, 4], motion[v, k, 5] = way_x, way_y, speed
+            motion[v, k, 6], motion[v, k, 7] = acceleration, rotation
+            motion[v, k, 8], motion[v, k, 9], motion[v, k, 10], motion[v, k, 11] = sx, sy, kx, ky
+            number[v, k] = n + backdrop
             w0, w1, w2, _ = words(seed, _COLOR, n, video, 0)
-            color[v, n, 0], color[v, n, 1], color[v, n, 2] = below(w0, 256), below(w1, 256), below(w2, 256)
-            texture[v, n] = below(words(seed, _TEXTURE, n, video, 0)[0], pool)
+            w3 = words(seed, _TEXTURE, n, video, 0)[0]
+            _look(w0, w1, w2, object_color, first_texture, w3, window, object_texture, v, k, color, texture)
             shape = below(words(seed, _SHAPE, n, video, 0)[0], 6) if mixed else 0
-            circle[v, n] = shape == 0
+            circle[v, k] = shape == 0
             if shape > 0:  # vsr.geometry.outlines
                 w0, w1, w2, w3 = words(seed, _ANGLE, n, video, 0)
                 u[0], u[1], u[2], u[3] = uniform(w0), uniform(w1), uniform(w2), uniform(w3)
@@ -164,8 +258,10 @@ def _place_clips(
                 for e in range(4):
                     here, there = angles[e], angles[e + 1] if e < 3 else angles[0] + 2 * math.pi
                     middle, half = (here + there) / 2, (there - here) / 2
-                    edges[v, n, e, 0], edges[v, n, e, 1] = math.cos(middle), math.sin(middle)
-                    edges[v, n, e, 2] = math.cos(half)
+                    edges[v, k, e, 0], edges[v, k, e, 1] = math.cos(middle), math.sin(middle)
+                    edges[v, k, e, 2] = math.cos(half)
+            k += 1
+        count[v] = k
 
 
 @numba.njit(**OPTIONS)
@@ -175,17 +271,19 @@ def matrices_at(motion, time, box, height, width, matrices):
     Objects that can't touch the output get a matrix without area there. ``box`` is x, y, width, height.
     """
     zoom_x, zoom_y = width / box[2], height / box[3]
-    for n in range(len(motion)):
-        radius, center_x, center_y, way_x, way_y, speed, acceleration, rotation, sx, sy, kx, ky = motion[n]
-        far = speed * time + acceleration * time * time / 2
-        x, y = zoom_x * (center_x + far * way_x - box[0]), zoom_y * (center_y + far * way_y - box[1])
-        sx, sy, kx, ky = radius * (1 + sx * time), radius * (1 + sy * time), kx * time, ky * time
-        reach = max(abs(sx), abs(sy)) * (1 + max(abs(kx), abs(ky))) * 1.0001  # the matrix stretches by no more
-        matrices[n] = 0
+    left, top, middle_x, middle_y = box[0], box[1], width / 2, height / 2
+    for n in range(len(matrices)):
+        radius, sx, sy, kx, ky = motion[n, 0], motion[n, 8], motion[n, 9], motion[n, 10], motion[n, 11]
+        far = motion[n, 5] * time + motion[n, 6] * time * time / 2
+        x = zoom_x * (motion[n, 1] + far * motion[n, 3] - left)
+        y = zoom_y * (motion[n, 2] + far * motion[n, 4] - top)
+        reach = _reach(radius, time, time, sx, sy, kx, ky)
         matrices[n, 0, 2], matrices[n, 1, 2] = x, y
-        if abs(x - width / 2) > width / 2 + zoom_x * reach or abs(y - height / 2) > height / 2 + zoom_y * reach:
+        if abs(x - middle_x) > middle_x + zoom_x * reach or abs(y - middle_y) > middle_y + zoom_y * reach:
+            matrices[n, 0, 0] = matrices[n, 0, 1] = matrices[n, 1, 0] = matrices[n, 1, 1] = 0
             continue
-        cos, sin = math.cos(rotation * time), math.sin(rotation * time)
+        sx, sy, kx, ky = radius * (1 + sx * time), radius * (1 + sy * time), kx * time, ky * time
+        cos, sin = math.cos(motion[n, 7] * time), math.sin(motion[n, 7] * time)
         a, b, c, d = sx * cos, -sy * sin, sx * sin, sy * cos
         matrices[n, 0, 0], matrices[n, 0, 1] = zoom_x * (a + b * ky), zoom_x * (a * kx + b)
         matrices[n, 1, 0], matrices[n, 1, 1] = zoom_y * (c + d * ky), zoom_y * (c * kx + d)

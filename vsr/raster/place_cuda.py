@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vsr.geometry import crop_boxes
+from vsr.latents import ASIDE, SHAPES
 from vsr.raster import MIN_AREA, Scene
 from vsr.recipe import Recipe, radius_table
 from vsr.rng import Stream
@@ -33,27 +34,33 @@ _S = {s.name: tl.constexpr(int(s)) for s in Stream}
 _RADIUS, _POSITION, _COLOR, _SHAPE, _ANGLE = (_S[n] for n in ("RADIUS", "POSITION", "COLOR", "SHAPE", "ANGLE"))
 _DIRECTION, _SPEED, _ACCELERATION = (_S[n] for n in ("DIRECTION", "SPEED", "ACCELERATION"))
 _ROTATION, _SCALE, _SHEAR, _TEXTURE = (_S[n] for n in ("ROTATION", "SCALE", "SHEAR", "TEXTURE"))
-_DURATION, _CLIP = _S["DURATION"], _S["CLIP"]
+_DURATION, _CLIP, _BACKGROUND = _S["DURATION"], _S["CLIP"], _S["BACKGROUND"]
+_ASIDE = tl.constexpr(ASIDE)
+_IS_BACKGROUND = tl.constexpr(SHAPES.index("background"))
 
 
 class Placed(NamedTuple):
-    """What the painter reads: the work memory of B videos, 28 T + 57 bytes an object.
+    """What the painter reads: the work memory of B videos, 28 T + 61 bytes an object and 4 T a video.
 
     Attributes:
         matrix: float32 (B, T, 6, N), each object's output -> unit frame, row by row.
         box: int32 (B, T, N), the tiles its bounds touch: first and last column, first and last row, a byte each.
         edges: float32 (B, 12, N), (nx, ny, d) of the four half-planes; not read for circles.
         circle: int8 (B, N).
-        look: int32 (B, N), its colour R + 256 G + 65536 B or the row of its texture.
+        color: int32 (B, N), its colour R + 256 G + 65536 B.
+        texture: int32 (B, N), the row of its texture, -1 where it has none.
         texels: float32 (B, N), texels per unit of the unit frame.
+        frame: int32 (B, T), added to the rows.
     """
 
     matrix: Tensor
     box: Tensor
     edges: Tensor
     circle: Tensor
-    look: Tensor
+    color: Tensor
+    texture: Tensor
     texels: Tensor
+    frame: Tensor
 
     @classmethod
     def empty(cls, videos: int, frames: int, objects: int, device: torch.device) -> "Placed":
@@ -64,13 +71,14 @@ class Placed(NamedTuple):
 
         whole = torch.int32
         return cls(
-            room(frames, 6), room(frames, dtype=whole), room(12), room(dtype=torch.int8), room(dtype=whole), room()
-        )
+            room(frames, 6), room(frames, dtype=whole), room(12), room(dtype=torch.int8), room(dtype=whole),
+            room(dtype=whole), room(), torch.empty(videos, frames, dtype=whole, device=device),
+        )  # fmt: skip
 
     @staticmethod
     def nbytes(frames: int, objects: int) -> int:
         """Bytes per video."""
-        return objects * (frames * 28 + 57)
+        return objects * (frames * 28 + 61) + 4 * frames
 
 
 class Tables(NamedTuple):
@@ -121,12 +129,16 @@ def place_clips(
     """
     videos, frames, _, objects = placed.matrix.shape
     first, last = recipe.duration
+    looks = recipe.looks
     _place_clips[(videos, triton.cdiv(objects, _OBJECTS))](
         *placed, index.contiguous(), epoch.contiguous(), *numbers, index if rows is None else rows,
         seed & 0xFFFFFFFF, seed >> 32, first, last - first + 1, (frames - 1) * stride + 1, stride, frames, objects,
-        size, recipe.size, len(numbers.boxes), numbers.boxes.shape[1], recipe.texture_pool, recipe.texture_size,
-        ROTATING=any(recipe.rotation), MIXED=recipe.shapes == "mixed", TEXTURED=rows is not None, BLOCK=_OBJECTS,
-        **LAUNCH,
+        size, recipe.size, len(numbers.boxes), numbers.boxes.shape[1], recipe.texture_pool,
+        recipe.texture_window or recipe.texture_pool, recipe.epoch_size, recipe.texture_size, recipe.texture_frames,
+        ROTATING=any(recipe.rotation), MIXED=recipe.shapes == "mixed", TEXTURED=rows is not None,
+        BACKDROP=objects > recipe.num_objects, BLOCK=_OBJECTS,
+        OBJECT_COLOR=int(looks.object_color), OBJECT_TEXTURE=int(looks.object_texture),
+        BACK_COLOR=int(looks.background_color), BACK_TEXTURE=int(looks.background_texture), **LAUNCH,
     )  # fmt: skip
 
 
@@ -144,7 +156,7 @@ def place_scene(scene: Scene, height: int, width: int, placed: Placed) -> None:
     _place_scene[(videos, triton.cdiv(objects, _OBJECTS))](
         *placed, scene.output_from_unit.contiguous(), scene.outlines.circle.contiguous(),
         scene.outlines.edges.contiguous(), scene.color.contiguous(), scene.texture.contiguous(),
-        scene.texels.contiguous(), frames, objects, height, width,
+        scene.texels.contiguous(), scene.frame.contiguous(), frames, objects, height, width,
         TEXTURED=textured, BLOCK=_OBJECTS, **LAUNCH,
     )  # fmt: skip
 
@@ -217,12 +229,12 @@ def _angles(shape, u0, u1, u2, u3):
 
 
 @triton.jit
-def _store_edge(edges, e: tl.constexpr, N, here, there, mask):
+def _store_edge(edges, e: tl.constexpr, N, here, there, background, mask):
     """``vsr.geometry.outlines``: the half-plane between two corners."""
     middle, half = (here + there) / 2, (there - here) / 2
     tl.store(edges + (3 * e) * N, tl.cos(middle).to(tl.float32), mask)
     tl.store(edges + (3 * e + 1) * N, tl.sin(middle).to(tl.float32), mask)
-    tl.store(edges + (3 * e + 2) * N, tl.cos(half).to(tl.float32), mask)
+    tl.store(edges + (3 * e + 2) * N, tl.where(background, 1.0, tl.cos(half)).to(tl.float32), mask)
 
 
 @triton.jit
@@ -250,13 +262,19 @@ def _store_frame(matrix, box, N, a, b, x, c, d, y, height, width, mask):
 
 @triton.jit(do_not_specialize=["k0", "k1", "SPAN", "STRIDE"])
 def _place_clips(
-    matrix, box, edges, circle, look, texels, index, epoch, spans, ends, radii, boxes, rows,
-    k0, k1, FIRST, DURATIONS, SPAN, STRIDE, T, N, SIZE, FRAME, SIDES, PLACES, POOL, TEXELS,
-    ROTATING: tl.constexpr, MIXED: tl.constexpr, TEXTURED: tl.constexpr, BLOCK: tl.constexpr,
+    matrix, box, edges, circle, color, texture, texels, frame, index, epoch, spans, ends, radii, boxes, rows,
+    k0, k1, FIRST, DURATIONS, SPAN, STRIDE, T, N, SIZE, FRAME, SIDES, PLACES, POOL, WINDOW, EPOCH, TEXELS, MOVES,
+    ROTATING: tl.constexpr, MIXED: tl.constexpr, TEXTURED: tl.constexpr, BACKDROP: tl.constexpr,
+    OBJECT_COLOR: tl.constexpr, OBJECT_TEXTURE: tl.constexpr, BACK_COLOR: tl.constexpr, BACK_TEXTURE: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     v = tl.program_id(0).to(tl.int64)
-    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    mask = n < N
+    place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    mask = place < N
+    n = place
+    if BACKDROP:  # the background stands before the objects in the lists
+        n = place - 1
+    back = n < 0
     video, clip = tl.load(index + v), tl.load(epoch + v)
 
     # the camera and the first frame
@@ -285,32 +303,48 @@ def _place_clips(
     scaling_x, scaling_y = _span(w0, spans, 5), _span(w1, spans, 5)
     w0, w1, _, _ = words(k0, k1, _SHEAR, n, video, 0)
     shear_x, shear_y = _span(w0, spans, 6), _span(w1, spans, 6)
+    if BACKDROP:  # a square as large as the frame, standing still
+        radius = tl.where(back, FRAME * 0.5, radius)
+        middle = FRAME * 0.5 + _ASIDE
+        center_x, center_y = tl.where(back, middle, center_x), tl.where(back, middle, center_y)
 
     # what it looks like
-    of = v * N + n
+    of = v * N + place
+    w0, w1, w2, _ = words(k0, k1, _COLOR, n, video, 0)
+    b0, b1, b2, b3 = words(k0, k1, _BACKGROUND, n * 0, video, 0)
+    rgb = below(w0, 256) | (below(w1, 256) << 8) | (below(w2, 256) << 16)
+    back_rgb = below(b0, 256) | (below(b1, 256) << 8) | (below(b2, 256) << 16)
+    rgb = tl.where(back, back_rgb * BACK_COLOR, rgb * OBJECT_COLOR)
+    tl.store(color + of, rgb, mask)
     if TEXTURED:
         w0, _, _, _ = words(k0, k1, _TEXTURE, n, video, 0)
-        tl.store(look + of, tl.load(rows + below(w0, POOL), mask, 0).to(tl.int32), mask)
-        tl.store(texels + of, (radius * TEXELS / (2 * FRAME)).to(tl.float32), mask)
-    else:
-        w0, w1, w2, _ = words(k0, k1, _COLOR, n, video, 0)
-        tl.store(look + of, below(w0, 256) | (below(w1, 256) << 8) | (below(w2, 256) << 16), mask)
-    if MIXED:
+        first = video // EPOCH * WINDOW % POOL
+        shown = mask & (tl.where(back, BACK_TEXTURE, OBJECT_TEXTURE) != 0)
+        tl.store(
+            texture + of, tl.load(rows + first + below(tl.where(back, b3, w0), WINDOW), shown, -1).to(tl.int32), mask
+        )
+        tl.store(texels + of, tl.where(back, TEXELS * 0.5, radius * TEXELS / (2 * FRAME)).to(tl.float32), mask)
+        period = tl.maximum(2 * MOVES - 2, 1)
+        for f in range(T):  # vsr.latents.texture_frame
+            step = (start + STRIDE * f) % period
+            tl.store(frame + v * T + f + place * 0, tl.minimum(step, period - step), place == 0)
+    if MIXED or BACKDROP:
         w0, _, _, _ = words(k0, k1, _SHAPE, n, video, 0)
-        shape = below(w0, 6)
+        shape = below(w0, 6) * MIXED
+        shape = tl.where(back, _IS_BACKGROUND, shape)
         w0, w1, w2, w3 = words(k0, k1, _ANGLE, n, video, 0)
         h0, h1, h2, h3 = _angles(shape, uniform(w0), uniform(w1), uniform(w2), uniform(w3))
-        corner = edges + v * 12 * N + n
-        _store_edge(corner, 0, N, h0, h1, mask)
-        _store_edge(corner, 1, N, h1, h2, mask)
-        _store_edge(corner, 2, N, h2, h3, mask)
-        _store_edge(corner, 3, N, h3, h0 + 2 * _PI, mask)
+        corner = edges + v * 12 * N + place
+        _store_edge(corner, 0, N, h0, h1, back, mask)
+        _store_edge(corner, 1, N, h1, h2, back, mask)
+        _store_edge(corner, 2, N, h2, h3, back, mask)
+        _store_edge(corner, 3, N, h3, h0 + 2 * _PI, back, mask)
         tl.store(circle + of, (shape == 0).to(tl.int8), mask)
     else:
-        tl.store(circle + of, (n >= 0).to(tl.int8), mask)
+        tl.store(circle + of, (place >= 0).to(tl.int8), mask)
 
     for f in range(T):  # vsr.geometry.frame_from_unit, then the camera
-        t = (start + STRIDE * f).to(tl.float64)
+        t = tl.where(back, 0, start + STRIDE * f).to(tl.float64)
         cos, sin = t * 0 + 1, t * 0
         if ROTATING:
             cos, sin = tl.cos(rotation * t), tl.sin(rotation * t)
@@ -320,7 +354,7 @@ def _place_clips(
         a, b, c, d = sx * cos, -sy * sin, sx * sin, sy * cos
         at = v * T + f
         _store_frame(
-            matrix + at * 6 * N + n, box + at * N + n, N,
+            matrix + at * 6 * N + place, box + at * N + place, N,
             zoom_x * (a + b * ky), zoom_x * (a * kx + b), zoom_x * (center_x + far * way_x - left),
             zoom_y * (c + d * ky), zoom_y * (c * kx + d), zoom_y * (center_y + far * way_y - top),
             SIZE, SIZE, mask,
@@ -329,8 +363,8 @@ def _place_clips(
 
 @triton.jit
 def _place_scene(
-    matrix, box, edges, circle, look, texels,
-    scene_matrix, scene_circle, scene_edges, scene_color, scene_texture, scene_texels,
+    matrix, box, edges, circle, color, texture, texels, frame,
+    scene_matrix, scene_circle, scene_edges, scene_color, scene_texture, scene_texels, scene_frame,
     T, N, HEIGHT, WIDTH, TEXTURED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     v = tl.program_id(0).to(tl.int64)
@@ -342,14 +376,15 @@ def _place_scene(
     tl.store(circle + of, tl.load(scene_circle + of, mask, 0).to(tl.int8), mask)
     tl.store(texels + of, tl.load(scene_texels + of, mask, 0).to(tl.float32), mask)
     if TEXTURED:
-        tl.store(look + of, tl.load(scene_texture + of, mask, 0).to(tl.int32), mask)
-    else:
-        rgb = tl.load(scene_color + of * 3, mask, 0).to(tl.int32)
-        rgb |= tl.load(scene_color + of * 3 + 1, mask, 0).to(tl.int32) << 8
-        rgb |= tl.load(scene_color + of * 3 + 2, mask, 0).to(tl.int32) << 16
-        tl.store(look + of, rgb, mask)
+        tl.store(texture + of, tl.load(scene_texture + of, mask, 0).to(tl.int32), mask)
+    rgb = tl.load(scene_color + of * 3, mask, 0).to(tl.int32)
+    rgb |= tl.load(scene_color + of * 3 + 1, mask, 0).to(tl.int32) << 8
+    rgb |= tl.load(scene_color + of * 3 + 2, mask, 0).to(tl.int32) << 16
+    tl.store(color + of, rgb, mask)
     for f in range(T):
         at = v * T + f
+        if TEXTURED:
+            tl.store(frame + at + n * 0, tl.load(scene_frame + at + n * 0).to(tl.int32), n == 0)
         m = scene_matrix + (at * N + n) * 6
         _store_frame(
             matrix + at * 6 * N + n, box + at * N + n, N,

@@ -61,21 +61,23 @@ def _visible_in(scene: Scene, video: int, frame: int, height: int, width: int) -
 
 
 def _shade(scene: Scene, video: int, frame: int, top: Tensor) -> Tensor:
-    """The colour or texel each pixel shows: uint8 (3, H, W)."""
+    """The colour plus texel each pixel shows: uint8 (3, H, W)."""
     number = top.clamp(min=0).flatten()
-    if scene.textures is None:
-        shown = scene.color[video, number]
-    else:
+    shown = scene.color[video, number].int()
+    if scene.textures is not None:
         height, width = top.shape
         points = _pixel_centers(height, width, scene.output_from_unit)
         side = scene.textures.shape[1]
         texel = torch.zeros_like(points, dtype=torch.int64)
+        row = scene.texture[video, number]
         for one in top.unique().tolist():
-            if one >= 0:
+            if one >= 0 and scene.texture[video, one] >= 0:
                 unit = _to_unit(scene.output_from_unit[video, frame, one : one + 1], points[number == one])[0]
                 texel[number == one] = ((unit + 1) * scene.texels[video, one]).floor().long().clamp(0, side - 1)
-        shown = scene.textures[scene.texture[video, number], texel[:, 1], texel[:, 0]]
-    return torch.where(top.flatten()[:, None] >= 0, shown, 0).T.reshape(3, *top.shape)
+        read = scene.textures[row.clamp(min=0) + scene.frame[video, frame], texel[:, 1], texel[:, 0]]
+        shown = shown + torch.where(row[:, None] >= 0, read, 0)
+        shown = shown.clamp(max=255) if scene.clamp else shown % 256
+    return torch.where(top.flatten()[:, None] >= 0, shown, 0).byte().T.reshape(3, *top.shape)
 
 
 def _pixel_centers(height: int, width: int, like: Tensor) -> Tensor:
