@@ -13,6 +13,7 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; v
 import math
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -47,6 +48,7 @@ class Stream(IntEnum):
     CLIP = 33  # element 0: first frame, crop size, crop position
     MASK = 34  # element: four spatial positions
     ORDER = 35  # element: four videos of a fixed set; index 0
+    BACKGROUND = 36  # element 0: red, green, blue, texture
     FRAMES = 40  # natural clips, element 0: first frame
     RESIZED_CROP = 41  # natural clips, element: attempt
     FLIP = 42  # natural clips, element 0
@@ -63,6 +65,7 @@ class Stream(IntEnum):
     STYLEGAN_COLOURS = 74  # index: texture; elements 0, 1
     STYLEGAN_WALK = 75  # index: texture; epoch: frame; element: four latents
     STYLEGAN_AFFINE = 76  # index: texture; epoch: layer; element: four weights
+    TEXTURE_ORDER = 77  # element: four images of a pool; index 0
 
 
 def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
@@ -98,7 +101,8 @@ def words(stream: Stream, seed: int, index: Tensor, epoch: Tensor | int = 0, ele
         stream: what the draw is for.
         seed: in [0, 2^64).
         index: int64 (B,), each in [0, 2^32); the words are made on its device.
-        epoch: int64 (B,) or one number for all, in [0, 2^32).
+        epoch: int64 (B,) or one number for all, in [0, 2^32). On the CPU while ``index`` is not, B of them are copied
+            and waited for.
         elements: blocks per index, N.
 
     Returns:
@@ -112,8 +116,14 @@ def words(stream: Stream, seed: int, index: Tensor, epoch: Tensor | int = 0, ele
 
 def words_of(streams: Sequence[Stream], seed: int, index: Tensor, epoch: Tensor | int = 0, elements: int = 1) -> Tensor:
     """The words of several streams, int64 (S, B, N, 4): as :func:`words`, but made together, which is quicker."""
-    numbers = torch.tensor([int(stream) for stream in streams], device=index.device)
-    return _blocks(numbers[:, None, None], torch.arange(elements, device=index.device), seed, index, epoch)
+    numbers = _numbers(tuple(streams), index.device)
+    return _blocks(numbers, torch.arange(elements, device=index.device), seed, index, epoch)
+
+
+@cache
+def _numbers(streams: tuple[Stream, ...], device: torch.device) -> Tensor:
+    """The numbers of streams, int64 (S, 1, 1), copied to a device once: the host waits for such a copy."""
+    return torch.tensor([int(stream) for stream in streams]).to(device)[:, None, None]
 
 
 def words_by_stream(elements: Mapping[Stream, int], seed: int, index: Tensor) -> dict[Stream, Tensor]:
@@ -127,7 +137,9 @@ def words_by_stream(elements: Mapping[Stream, int], seed: int, index: Tensor) ->
 def _blocks(stream: Tensor, element: Tensor, seed: int, index: Tensor, epoch: Tensor | int) -> Tensor:
     """The words (..., B, N, 4) of streams (..., 1, N or 1) and elements (N,)."""
     check_seed(seed)
-    epoch = torch.as_tensor(epoch, device=index.device).expand(len(index))
+    if not isinstance(epoch, Tensor):
+        epoch = torch.full((), epoch, device=index.device)  # to copy a number there is to wait
+    epoch = epoch.to(index.device).expand(len(index))
     key = seed & _MASK, seed >> 32
     return torch.stack(_rounds(key, element, stream, index[:, None], epoch[:, None]), dim=-1)
 
@@ -159,7 +171,17 @@ def below(word: Tensor, n: int | Tensor) -> Tensor:
     return word * n >> 32
 
 
-def permutation(seed: int, epoch: int, n: int) -> Tensor:
-    """The visiting order of a fixed set of ``n`` videos in ``epoch``: int64 (n,) on the CPU, each of 0..n-1 once."""
-    keys = words(Stream.ORDER, seed, torch.zeros(1, dtype=torch.int64), epoch, -(-n // 4)).flatten()[:n]
+def permutation(seed: int, epoch: int, n: int, stream: Stream = Stream.ORDER) -> Tensor:
+    """The visiting order of ``n`` things, such as the videos of a fixed set in ``epoch``.
+
+    Args:
+        seed: in [0, 2^64).
+        epoch: in [0, 2^32).
+        n: how many.
+        stream: what is ordered.
+
+    Returns:
+        int64 (n,) on the CPU, each of 0..n-1 once.
+    """
+    keys = words(stream, seed, torch.zeros(1, dtype=torch.int64), epoch, -(-n // 4)).flatten()[:n]
     return keys.argsort(stable=True)

@@ -7,7 +7,7 @@ NeurIPS 2021; Karras et al., "Analyzing and improving the image quality of Style
 """
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -26,6 +26,7 @@ READ = (512, 512, *(min(2**15 // 2**i, 512) for i in range(3, 9) for _ in range(
 SIDES = (4, *(2**i for i in range(3, 9) for _ in range(2)))
 """Pixels along a side of what each of the 13 convolutions gives."""
 
+_CPU = torch.device("cpu")
 _TIED_SIDE = 512  # of the one noise map of Oriented
 _ENVELOPE_SIDE = 4
 _FILTERS = (5, 40)  # fewest and most wavelets in a layer of Oriented
@@ -130,10 +131,20 @@ def draw(index: Tensor, seed: int, family: Family) -> Network:
 
 def colours(words: Tensor) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of R, G, B, (B, 3, 1, 1) each, from words (B, 2, 4)."""
-    law = torch.tensor((_MEAN, _STD), device=words.device)
+    law = _colour_law(words.device)
     normal = rng.normal(words).flatten(1)[:, :6].view(-1, 2, 3)
     mean, std = torch.addcmul(law[..., 0], law[..., 1], normal)[..., None, None].unbind(1)
     return mean, std
+
+
+# Constants are made on the CPU and copied to a device once, for the host waits for such a copy. When it is done every
+# stream may read them, which would not be so had one stream computed them on the device.
+
+
+@cache
+def _colour_law(device: torch.device) -> Tensor:
+    """Mean and standard deviation, over textures, of each channel's mean and of its standard deviation: (2, 3, 2)."""
+    return torch.tensor((_MEAN, _STD)).to(device)
 
 
 def _kernels(layer_words: Tensor, word: Tensor, family: Family) -> Tensor:
@@ -147,7 +158,7 @@ def _kernels(layer_words: Tensor, word: Tensor, family: Family) -> Tensor:
     Returns:
         (B, E, 9).
     """
-    bank = wavelets(family).to(word.device)
+    bank = wavelets(family, word.device)
     if family == "high_freq":
         return bank[rng.below(word, len(bank))]
     layer = layer_of_channel(word.device)[: word.shape[1]]
@@ -158,20 +169,20 @@ def _kernels(layer_words: Tensor, word: Tensor, family: Family) -> Tensor:
     return bank[order.flatten(1).gather(1, len(bank) * layer + place)]
 
 
-@lru_cache
+@cache
 def layer_of_channel(device: torch.device) -> Tensor:
     """The layer, 0 .. 13, of each of the E channels."""
     return torch.arange(len(READ)).repeat_interleave(torch.tensor(READ)).to(device)
 
 
-@lru_cache
+@cache
 def _width(device: torch.device) -> Tensor:
     """The number of channels of the layer of each of the E channels."""
     return torch.tensor(READ).repeat_interleave(torch.tensor(READ)).to(device)
 
 
-@lru_cache
-def wavelets(family: Family) -> Tensor:
+@cache
+def wavelets(family: Family, device: torch.device = _CPU) -> Tensor:
     """The 40 kernels, (40, 9), row by row; those of High-frequency are the signs of Oriented's."""
     angle = torch.arange(8, dtype=torch.float64)[:, None] * (math.pi / 8)
     dy, dx = torch.cartesian_prod(*2 * [torch.arange(-1.0, 2, dtype=torch.float64)]).T
@@ -185,17 +196,16 @@ def wavelets(family: Family) -> Tensor:
         lines -= lines.mean(dim=1, keepdim=True)
     spot, cross = across.new_tensor([0, 0, 0, 0, 1, 0, 0, 0, 0]), across.new_tensor([0, 1, 0, 1, 1, 1, 0, 1, 0])
     half = torch.cat((edges, lines, torch.stack((spot, 2 * spot - 1, cross, 2 * cross - 1))))
-    return torch.cat((half, -half)).float()
+    return torch.cat((half, -half)).float().to(device)
 
 
-@lru_cache
+@cache
 def _log_radius(side: int, device: torch.device) -> Tensor:
     """The logarithm of each frequency of ``rfft2`` (N, N / 2 + 1) in units of Nyquist's; infinite at 0."""
-    fx = 2 * torch.fft.rfftfreq(side, device=device)
-    fy = 2 * torch.fft.fftfreq(side, device=device)
+    fx, fy = 2 * torch.fft.rfftfreq(side), 2 * torch.fft.fftfreq(side)
     radius = torch.hypot(fy[:, None], fx)
     radius[0, 0] = math.inf
-    return radius.log()
+    return radius.log().to(device)
 
 
 def phases(side: int) -> int:
@@ -245,7 +255,7 @@ def tied_noise(phase: Tensor, exponent: Tensor, strength: Tensor, words: Tensor)
     noise = power_law(exponent, phase.unflatten(1, (side, -1)))
     size, sign = words.view(-1, _ENVELOPE_SIDE, _ENVELOPE_SIDE, 2).unbind(-1)
     laplace = (1 - rng.uniform(size)).log() * (1 - 2 * (sign & 1))
-    rows = lanczos(_ENVELOPE_SIDE, side).to(phase.device)
+    rows = lanczos(_ENVELOPE_SIDE, side, phase.device)
     noise *= (rows @ laplace.double() @ rows.T).float()
     noise /= spread(noise)
     maps = {}
@@ -278,10 +288,10 @@ def untied_noise(phase: Tensor, exponent: Tensor, strength: Tensor) -> list[Tens
     return maps
 
 
-@lru_cache
-def lanczos(source: int, target: int) -> Tensor:
+@cache
+def lanczos(source: int, target: int, device: torch.device = _CPU) -> Tensor:
     """The matrix, float64 (target, source), that enlarges by Lanczos interpolation with three lobes."""
     step = source / target
     distance = torch.arange(source) + 0.5 - (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * step
     weights = torch.where(distance.abs() < 3, distance.sinc() * (distance / 3).sinc(), 0)
-    return weights / weights.sum(dim=1, keepdim=True)
+    return (weights / weights.sum(dim=1, keepdim=True)).to(device)

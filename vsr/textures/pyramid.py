@@ -3,6 +3,7 @@
 Source: buildSpyr and reconSpyr of matlabPyrTools with sp3Filters (MIT licence), on whole batches and any device.
 """
 
+from functools import cache
 from typing import Literal
 
 import torch
@@ -96,3 +97,9 @@ class Pyramid:
         inside = slice(self.margin, self.margin + size)
         image: Tensor = torch.fft.irfft2(spectrum, s=(padded, padded))
         return image[..., inside, inside]
+
+
+@cache
+def pyramid_for(size: int, border: Border, device: torch.device) -> Pyramid:
+    """The pyramid for images of a size, made once: the host waits while filters are copied to a device."""
+    return Pyramid(size, border, device)

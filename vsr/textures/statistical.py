@@ -28,13 +28,14 @@ from torch import Tensor
 from vsr import rng
 from vsr.errors import InputError
 from vsr.rng import Stream
-from vsr.textures.pyramid import LEVELS, Border, Pyramid
+from vsr.textures.pyramid import LEVELS, Border, Pyramid, pyramid_for
 from vsr.textures.threads import each
 
 _COLOURS = (3, 22)  # fewest and most in a reference image
 _COLOUR_BINS = 256
 _WAVELET_GRID = (-200.0, 200.0, 0.5)  # grey levels: first and last bin centre, step
 _WAVELET_BINS = 801
+_SWEEPS = 6  # of Jacobi's rotations: then colours' axes are as good as float64 is
 _FLAT = 1e-20  # grey levels: a band with a smaller standard deviation has one value
 _PIXELS_AT_ONCE = {"cpu": 1, "cuda": 2**20}  # a CPU's cache holds one texture; a GPU wants many
 
@@ -131,7 +132,7 @@ def statistical(
 
 def _synthesise(index: Tensor, seed: int, size: int, iterations: int, border: Border) -> Tensor:
     """Textures uint8 (n, 3, N, N) of a few numbers at once."""
-    pyramid = Pyramid(size, border, index.device)
+    pyramid = pyramid_for(size, border, index.device)
     stripes, noise, start = pixel_draws(index, seed, size)
     colours = colour_model(reference_image(index, seed, stripes, noise))
     magnitude = spectrum_model(index, seed, size)
@@ -197,11 +198,33 @@ def colour_model(image: Tensor) -> ColourModel:
     values = image.flatten(2)
     mean = values.mean(dim=2, keepdim=True)
     values = values - mean
-    axes = torch.linalg.eigh(values @ values.mT).eigenvectors.flip(-1)
+    axes = principal_axes(values @ values.mT)
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
     basis = axes * largest.sign()
     counted = histogram(basis.mT @ values, _COLOUR_BINS)
     return ColourModel(basis, mean, marginal(counted.counts.double(), counted.edges))
+
+
+def principal_axes(scatter: Tensor) -> Tensor:
+    """The eigenvectors of symmetric matrices, float64 (n, 3, 3), as columns (n, 3, 3), the strongest first."""
+    if scatter.device.type == "cpu":
+        axes: Tensor = torch.linalg.eigh(scatter).eigenvectors
+        return axes.flip(-1)
+    return jacobi(scatter)  # elsewhere eigh makes the host wait, to look whether it failed
+
+
+def jacobi(matrix: Tensor) -> Tensor:
+    """:func:`principal_axes` by rotations alone (Jacobi, 1846), each of which also sorts the two axes it turns."""
+    unit = torch.eye(3, dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
+    axes = unit
+    for p, q in _SWEEPS * ((0, 1), (0, 2), (1, 2)):
+        angle = torch.atan2(2 * matrix[:, p, q], matrix[:, p, p] - matrix[:, q, q]) / 2
+        turn = unit.clone()
+        turn[:, p, p] = turn[:, q, q] = angle.cos()
+        turn[:, q, p] = angle.sin()
+        turn[:, p, q] = -turn[:, q, p]
+        matrix, axes = turn.mT @ matrix @ turn, axes @ turn
+    return axes
 
 
 def box_blur(image: Tensor, width: Tensor) -> Tensor:

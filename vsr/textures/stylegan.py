@@ -102,7 +102,7 @@ def walk(
     first, last = (int(x) for x in frame.aminmax())
     if first < 0:
         raise InputError(f"frame {first} of a walk is not possible: they count from 0")
-    frame = frame.to(index.device)
+    frame = _sent(frame, index.device)
     kept = math.sqrt(1 - delta**2) if preserve_variance else 1.0
 
     def make(some: Tensor) -> Tensor:
@@ -113,6 +113,12 @@ def walk(
 
     at_once = min(_WALKS_AT_ONCE, max(1, _at_once(index) // frame.shape[1]))
     return torch.cat(list(each(make, torch.arange(len(index), device=index.device).split(at_once))))
+
+
+def _sent(frame: Tensor, device: torch.device) -> Tensor:
+    """The same on a device. Pinned memory can be copied without waiting for it; an expanded tensor can't be pinned."""
+    pinned = frame.contiguous().pin_memory() if device.type == "cuda" and not frame.is_cuda else frame
+    return pinned.to(device, non_blocking=frame.device.type == "cpu")  # what comes from a GPU must be there when read
 
 
 def _check(size: int, family: str) -> None:
