@@ -6,7 +6,15 @@ from torchvision.transforms import RandomResizedCrop
 
 from vsr import rng
 from vsr.data import augment
-from vsr.data.augment import Box, crop_box, flip, random_resized_crop, resize_centre_crop, resized_crop
+from vsr.data.augment import (
+    Box,
+    crop_box,
+    flip,
+    multi_scale_box,
+    random_resized_crop,
+    resize_centre_crop,
+    resized_crop,
+)
 
 HALF, LAST = 2**31, 2**32 - 1
 
@@ -67,6 +75,27 @@ def test_boxes_are_spread_as_stated() -> None:
     )
     assert ratios.mean() == pytest.approx(0, abs=0.01)
     assert ratios.abs().max() == pytest.approx(0.288, abs=0.02)  # log(4 / 3), then rounded to pixels
+
+
+def test_words_1_and_2_choose_size_and_place_of_a_crop_for_pre_training() -> None:
+    """By hand, for 240 x 320 px: sides 240, 210, 180, 158; the room left is cut in quarters, downwards."""
+    first, last = torch.tensor([LAST, 0, 0, LAST]), torch.tensor([0, LAST, LAST, 0])
+    assert multi_scale_box(240, 320, 112, first) == Box(0, 0, 240, 240)
+    assert multi_scale_box(240, 320, 112, last) == Box(3 * (82 // 4), 3 * (162 // 4), 158, 158)  # lower right quarter
+    assert multi_scale_box(320, 240, 209, first) == Box(0, 0, 240, 240)
+    half = torch.tensor([0, 2 * 2**32 // 10 + 1, 4 * 2**32 // 13 + 1, 0])  # third pair, fifth place: the centre
+    assert multi_scale_box(240, 320, 209, half) == Box(2 * (31 // 4), 2 * (80 // 4), 209, 240)  # 210 becomes 209
+
+
+@pytest.mark.parametrize(("height", "width"), [(222, 300), (240, 320), (20, 36), (7, 90), (1, 1)])
+def test_no_crop_for_pre_training_leaves_the_frame(height: int, width: int) -> None:
+    boxes = {
+        multi_scale_box(height, width, 224, torch.tensor([0, i * 2**32 // 10 + 1, j * 2**32 // 13 + 1, 0]))
+        for i in range(10)
+        for j in range(13)
+    }
+    assert all(b.top >= 0 and b.left >= 0 and b.top + b.height <= height and b.left + b.width <= width for b in boxes)
+    assert all(b.height > 0 and b.width > 0 for b in boxes)
 
 
 def test_the_crop_is_bilinear_without_antialiasing() -> None:

@@ -13,11 +13,12 @@ from lightning import LightningModule, Trainer
 
 from vsr import rng
 from vsr.data import Batch
-from vsr.data.augment import ATTEMPTS, flip, random_resized_crop, resize_centre_crop
+from vsr.data.augment import ATTEMPTS, flip, multi_scale_box, random_resized_crop, resize_centre_crop, resized_crop
 from vsr.data.batches import Visits
-from vsr.data.clips import ActionClips, Clips
+from vsr.data.clips import ActionClips, Clips, collate, views
 from vsr.data.decode import read_frames
-from vsr.data.sampling import centre_frames, train_frames
+from vsr.data.lists import read_split
+from vsr.data.sampling import centre_frames, pretrain_frames, train_frames
 from vsr.errors import InputError
 
 DATA = Path(os.environ.get("VSR_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
@@ -130,6 +131,22 @@ def test_training_shows_the_addressed_clips_in_the_stated_order(videos: Path) ->
     assert 0 < flips < TRAIN
 
 
+def test_pre_training_shows_true_steps_through_one_of_the_fixed_boxes_unflipped(videos: Path) -> None:
+    items = read_split("ucf101", videos, None, 1, "train")[1]
+    dataset, visits = Clips(items, "pretrain", 3, 4, 2, 16, 0), Visits(3, TRAIN)
+    numbers = range(TRAIN - 2, TRAIN + 6)  # into the second epoch
+    samples = [dataset[n] for n in numbers]
+    assert [(s["index"], s["epoch"]) for s in samples] == [visits[n] for n in numbers]
+    for sample, shown in zip(samples, views(collate(samples, "pretrain"), 16), strict=True):
+        address = torch.tensor([sample["index"]]), sample["epoch"]
+        word = int(rng.words(rng.Stream.FRAMES, 3, *address)[0, 0, 0])
+        path = items[sample["index"]].path
+        frames = read_frames(path, lambda count: pretrain_frames(count, word, **SHAPE))  # noqa: B023
+        video = torch.from_numpy(frames).permute(3, 0, 1, 2)
+        box = multi_scale_box(*video.shape[-2:], 16, rng.words(rng.Stream.CLIP, 3, *address)[0, 0])
+        assert torch.equal(shown, resized_crop(video, box, 16))
+
+
 def test_batch_size_and_ranks_do_not_change_what_is_shown(videos: Path) -> None:
     whole = clips(videos)
     whole.setup("fit")
@@ -197,7 +214,7 @@ def test_what_a_worker_is_sent_can_be_pickled(videos: Path) -> None:
     loader = module.train_dataloader()
     dataset, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))
     assert isinstance(dataset, Clips)
-    assert collate([dataset[0]])["subset"] == "train"
+    assert collate([dataset[0]])["use"] == "train"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -303,6 +320,22 @@ def test_a_trainer_is_served_from_step_to_step(videos: Path) -> None:
     assert addresses(model.trained) == [visits[n] for n in range(2 * TRAIN)]
     assert addresses(model.validated) == [(k, 0) for k in range(TEST)] * 2
     assert model.trained[0]["video"].shape == (2, 3, 4, 16, 16)
+
+
+def test_a_run_goes_on_amid_an_epoch_with_another_batch_per_device(videos: Path, tmp_path: Path) -> None:
+    def fit(steps: int, most: int, ckpt: Path | None = None) -> tuple[Trainer, list[tuple[int, int]]]:
+        module, model = clips(videos, max_batch_per_device=most), Recorder()
+        trainer = Trainer(
+            accelerator="cpu", max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
+        )  # fmt: skip
+        trainer.fit(model, datamodule=module, ckpt_path=ckpt)
+        return trainer, addresses(model.trained)
+
+    first, before = fit(5, 1)
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    _, after = fit(9, 2, tmp_path / "half.ckpt")
+    assert before + after == [Visits(0, TRAIN)[n] for n in range(3 * TRAIN)]
 
 
 @pytest.mark.skipif(not (DATA / "jhmdb21").is_dir(), reason=f"no real clips in {DATA} (VSR_TEST_DATA)")

@@ -4,9 +4,11 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
 from torch.utils.data import DataLoader
 
 import vsr
@@ -60,6 +62,11 @@ def test_the_same_clips_in_the_same_order(tmp_path):
     _, after = fit(tmp_path, 6, ckpt=tmp_path / "half.ckpt")
     assert before + after == whole
 
+    second, before = fit(tmp_path, 3, most=2)
+    second.save_checkpoint(tmp_path / "half.ckpt")
+    _, after = fit(tmp_path, 6, most=4, ckpt=tmp_path / "half.ckpt")  # cut otherwise: 4 micro-batches a step, then 2
+    assert before + after == whole
+
     index, epoch, mean = whole[30]
     shown = vsr.render_clips(RECIPE, index=[index], epoch=epoch, num_frames=2, size=8)
     assert shown.float().mean().item() == pytest.approx(mean)
@@ -109,6 +116,47 @@ def test_max_textures_only_lowers():
     assert SyntheticVideos(recipe, max_textures=7).recipe.texture_pool == 7
     assert SyntheticVideos(recipe, max_textures=10**7).recipe.texture_pool == 300_000
     assert SyntheticVideos(load_recipe("acc_shapes"), max_textures=7).recipe == load_recipe("acc_shapes")
+
+
+def test_textures_of_a_recipe_can_be_smaller_or_from_elsewhere(tmp_path):
+    walks = replace(RECIPE, fill="texture", texture_source="stylegan_oriented", texture_frames=200, texture_pool=6)
+    smaller = SyntheticVideos(walks, texture_frames=2, texture_size=64, max_textures=8, global_batch_size=4).recipe
+    assert (smaller.texture_frames, smaller.texture_size, smaller.texture_pool) == (2, 64, 4)
+
+    Image.effect_noise((9, 9), 60).save(tmp_path / "a.png")
+    options = {"texture_folder": str(tmp_path), "max_textures": 1, "global_batch_size": 4}
+    images = SyntheticVideos(replace(RECIPE, fill="texture", texture_source="images"), **options).recipe
+    assert (images.texture_folder, images.texture_pool) == (str(tmp_path), 1)
+    assert SyntheticVideos(RECIPE, **options).recipe == RECIPE  # shows no images
+
+
+def test_made_textures_are_kept_in_the_cache_for_the_next_run(tmp_path):
+    recipe = replace(RECIPE, fill="texture", texture_pool=2, texture_size=64)
+    options = {"num_frames": 2, "size": 8, "global_batch_size": 4, "texture_cache": str(tmp_path / "cache")}
+
+    def clip():
+        return SyntheticVideos(recipe, **options).render([0], 0, "cpu")
+
+    made = clip()
+    blocks = list((tmp_path / "cache").rglob("*.npy"))
+    assert blocks
+    for block in blocks:
+        np.save(block, np.zeros_like(np.load(block)))
+    assert made.any()
+    assert not clip().any()  # what the cache holds is what is shown
+
+
+def test_a_window_of_textures_follows_the_videos():
+    recipe = replace(
+        RECIPE, fill="texture", num_videos=None, texture_pool=8, texture_window=2, texture_size=64, epoch_size=4,
+        num_objects=8,
+    )  # fmt: skip
+    data = SyntheticVideos(recipe, num_frames=2, size=8, global_batch_size=4)
+    for index, window in ((0, [0, 1]), (5, [2, 3]), (14, [6, 7])):
+        assert data.render([index], 0, "cpu").any()
+        resident = (data.render.bank.row >= 0).nonzero().flatten().tolist()
+        assert set(window) <= set(resident)
+        assert len(resident) <= 4  # this window, and what there is of the next
 
 
 def test_what_cannot_train_is_refused_before_it_starts():

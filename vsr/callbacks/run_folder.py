@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vsr.data.clips import ActionClips
-from vsr.data.synthetic import SyntheticVideos
 from vsr.models.exchange import read_weights
 
 RESULTS_SCHEMA = 1
@@ -29,16 +26,16 @@ class RunFolder(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the provenance and take away an old ``done``."""
-        self._provenance = provenance(trainer, pl_module)
         if trainer.is_global_zero:
             (_folder(trainer) / "done").unlink(missing_ok=True)
-            _write(_folder(trainer) / "provenance.json", self._provenance)
+        self._note(trainer, provenance(trainer, pl_module))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the provenance into the checkpoint, and the names of a classifier's classes."""
-        checkpoint["provenance"] = self._provenance
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(data, ActionClips):
+        self._note(trainer, self._provenance | data.provenance())  # textures are made after the start
+        checkpoint["provenance"] = self._provenance
+        if hasattr(data, "classes"):
             checkpoint["classes"] = data.classes
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -54,6 +51,11 @@ class RunFolder(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the results of ``vsr test``."""
         self._write_results(trainer, pl_module)
+
+    def _note(self, trainer: Trainer, found: dict[str, Any]) -> None:
+        if found != self._provenance and trainer.is_global_zero:
+            _write(_folder(trainer) / "provenance.json", found)
+        self._provenance = found
 
     def _write_results(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
@@ -75,20 +77,10 @@ def provenance(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         "data_seed": data.seed,
         "global_batch_size": data.global_batch_size,
     }
-    if isinstance(data, SyntheticVideos):
-        recipe = data.recipe
-        origin |= {"recipe": asdict(recipe), "recipe_hash": recipe.hash, "natural_videos": "none"}
-        origin["natural_images"] = "none"
-        if recipe.fill != "color":
-            origin["textures"] = {"source": recipe.texture_folder or recipe.fill, "count": recipe.texture_pool}
-            if recipe.texture_folder is not None:
-                origin["natural_images"] = (
-                    f"whatever {recipe.texture_folder} holds: {recipe.texture_pool} of its images"
-                )
-    else:
-        origin |= {"dataset": data.name, "classes": data.num_classes}
-        origin["natural_videos"] = f"{data.num_videos('train')} training videos of {data.name}"
-        origin["starts_from"] = _start(getattr(pl_module, "checkpoint", None))
+    origin |= data.provenance()
+    learner: Any = pl_module
+    if hasattr(learner, "checkpoint"):
+        origin["starts_from"] = _start(learner.checkpoint)
     return origin
 
 

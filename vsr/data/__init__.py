@@ -1,7 +1,8 @@
 """Videos for training and testing, as LightningDataModules.
 
 Contract. Before ``on_after_batch_transfer`` a synthetic batch is addresses only (a few bytes, so a DataLoader can't
-starve the device), a natural one is decoded uint8 frames. After it every batch is a :class:`Batch`.
+starve the device), a natural one is decoded uint8 frames, a mixed one is addresses and the decoded frames of its
+natural samples. After it every batch is a :class:`Batch`.
 """
 
 from typing import NotRequired, TypedDict
@@ -17,9 +18,11 @@ class Batch(TypedDict):
         index: int64 (B,), which video of the set.
         epoch: int64 (B,), which clip of it.
         label: int64 (B,), the class, where there is one.
+        share: int64 (B,), in a mixture, which of its shares; index and epoch are then of the share's set.
     """
 
     video: Tensor
     index: Tensor
     epoch: Tensor
     label: NotRequired[Tensor]
+    share: NotRequired[Tensor]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 Addresses = list[Tensor]
-"""Which clips a batch holds: index int64 (b,) and epoch int64 (b,), on the CPU."""
+"""Which clips a batch holds: index int64 (b,) and epoch int64 (b,), in a mixture also share int64 (b,), on the CPU."""
 
 
 class WithNext(Sampler[tuple[list[int], list[int]]]):
@@ -38,11 +38,11 @@ class RenderAhead:
     batch trains. Two batches of clips are alive at a time. The clips are those that drawing in turn would give.
 
     Args:
-        render: index and epoch, int64 (b,) on the CPU, to clips on ``device``, drawn in the current stream.
+        render: the tensors of an address, int64 (b,) on the CPU, to clips on ``device``, drawn in the current stream.
         device: a CUDA device.
     """
 
-    def __init__(self, render: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> None:
+    def __init__(self, render: Callable[..., Tensor], device: torch.device) -> None:
         self.render, self.device = render, device
         self.stream = torch.cuda.Stream(device)
         self.waiting: _Ready | None = None

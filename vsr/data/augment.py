@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from vsr import rng
+from vsr import geometry, rng
 
 ATTEMPTS = 10
 """Random boxes tried for a crop before the largest that has an allowed aspect ratio is taken."""
@@ -55,6 +55,28 @@ def crop_box(height: int, width: int, words: Tensor) -> Box:
     h = min(height, round(width / _RATIO[0]))
     w = min(width, round(height * _RATIO[1]))
     return Box((height - h) // 2, (width - w) // 2, h, w)
+
+
+def multi_scale_box(height: int, width: int, size: int, word: Tensor) -> Box:
+    """Where a crop for pre-training lies: one of the boxes of :func:`vsr.geometry.crop_boxes`.
+
+    Frames whose short side is less than ``size`` are never left: the release's boxes may pass their edge by 2 px there,
+    which shows black.
+
+    Args:
+        height: of the frames, px.
+        width: of the frames, px.
+        size: side of the crop when it has been resized, px.
+        word: int64 (4,) from ``Stream.CLIP``: words 1 and 2 are the box's size and place.
+
+    Returns:
+        A box within the frame.
+
+    Source: VideoMAE's MultiScaleCrop; Wang et al., "Temporal Segment Networks", ECCV 2016.
+    """
+    boxes = geometry.crop_boxes((height, width), min(height, width, size))
+    left, top, w, h = boxes[rng.below(word[1], boxes.shape[0]), rng.below(word[2], boxes.shape[1])].int().tolist()
+    return Box(top, left, h, w)
 
 
 def resized_crop(video: Tensor, box: Box, size: int) -> Tensor:

@@ -1,9 +1,9 @@
-"""Labelled clips of natural videos, for fine-tuning, probing and testing."""
+"""Clips of natural videos: labelled for fine-tuning, probing and testing; without labels for pre-training."""
 
 import gc
 import logging
 from functools import cached_property, partial
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 from lightning import LightningDataModule
@@ -12,14 +12,18 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vsr import rng
 from vsr.data import Batch
-from vsr.data.augment import ATTEMPTS, Box, crop_box, flip, resize_centre_crop, resized_crop
+from vsr.data.augment import ATTEMPTS, Box, crop_box, flip, multi_scale_box, resize_centre_crop, resized_crop
 from vsr.data.batches import BatchPlan, EvalBatches, TrainBatches, Visits
 from vsr.data.decode import read_frames
 from vsr.data.lists import Item, Layout, Subset, read_split
-from vsr.data.sampling import centre_frames, train_frames
+from vsr.data.resume import recount
+from vsr.data.sampling import centre_frames, pretrain_frames, train_frames
 from vsr.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+Use = Literal["pretrain", "train", "val", "test"]
+"""What clips are for; ``pretrain`` and ``train`` show the training list, ``train`` is fine-tuning."""
 
 
 class Sample(TypedDict):
@@ -44,7 +48,7 @@ class DecodedBatch(TypedDict):
         mirrored: B times whether to flip.
         unreadable: path to what is wrong with it. A field and not an exception, since the error of a worker
             process arrives with that process's traceback for a message.
-        subset: what the clips are for.
+        use: what the clips are for.
     """
 
     video: list[Tensor]
@@ -54,24 +58,32 @@ class DecodedBatch(TypedDict):
     box: list[Box | None]
     mirrored: list[bool]
     unreadable: dict[str, str]
-    subset: Subset
+    use: Use
 
 
 class Clips(Dataset[Sample]):
     """Sample number n to a decoded clip; works in any process.
 
+    Clips for training are drawn at ``(seed, index, epoch)`` and come in random order. ``pretrain``: frames by
+    :func:`~vsr.data.sampling.pretrain_frames`, seen through :func:`~vsr.data.augment.multi_scale_box`. ``train``: by
+    :func:`~vsr.data.sampling.train_frames` and :func:`~vsr.data.augment.crop_box`, flipped half the time. Else: the
+    central clip, in order.
+
     Args:
         items: the videos.
-        subset: ``train`` for random clips in random order, else central clips in order.
+        use: what the clips are for.
         seed: the data seed.
         num_frames: T of a clip.
         stride: frames of the video from one of the clip to the next.
+        size: H = W of the clips they will become, px.
         spare: how many unreadable videos may be passed over for one sample before it is left empty.
     """
 
-    def __init__(self, items: list[Item], subset: Subset, seed: int, num_frames: int, stride: int, spare: int) -> None:
-        self.items, self.subset, self.seed = items, subset, seed
-        self.num_frames, self.stride, self.spare = num_frames, stride, spare
+    def __init__(
+        self, items: list[Item], use: Use, seed: int, num_frames: int, stride: int, size: int, spare: int
+    ) -> None:
+        self.items, self.use, self.seed = items, use, seed
+        self.num_frames, self.stride, self.size, self.spare = num_frames, stride, size, spare
 
     @cached_property
     def visits(self) -> Visits:
@@ -82,7 +94,7 @@ class Clips(Dataset[Sample]):
         return len(self.items)
 
     def __getitem__(self, n: int) -> Sample:
-        first, epoch = self.visits[n] if self.subset == "train" else (n, 0)
+        first, epoch = self.visits[n] if self.use in ("pretrain", "train") else (n, 0)
         index, video = first, torch.empty(0, dtype=torch.uint8)
         unreadable: dict[str, str] = {}
         for index in (i % len(self.items) for i in range(first, first + len(self.items))):
@@ -93,8 +105,7 @@ class Clips(Dataset[Sample]):
                 unreadable[str(self.items[index].path)] = str(error)
                 if len(unreadable) > self.spare:
                     break
-        drawn = self.subset == "train" and len(video)
-        box, mirrored = self._draw(video, index, epoch) if drawn else (None, False)
+        box, mirrored = self._draw(video, index, epoch) if len(video) else (None, False)
         return Sample(
             video=video, index=index, epoch=epoch, label=self.items[index].label,
             box=box, mirrored=mirrored, unreadable=unreadable,
@@ -102,23 +113,27 @@ class Clips(Dataset[Sample]):
 
     def _read(self, item: Item, index: int, epoch: int) -> Tensor:
         shape = {"num_frames": self.num_frames, "stride": self.stride}
-        if self.subset == "train":
+        if self.use in ("pretrain", "train"):
             word = int(self._words(rng.Stream.FRAMES, index, epoch)[0, 0])
-            pick = partial(train_frames, word=word, **shape)
+            pick = partial(pretrain_frames if self.use == "pretrain" else train_frames, word=word, **shape)
         else:
             pick = partial(centre_frames, **shape)
         return torch.from_numpy(read_frames(item.path, pick)).permute(3, 0, 1, 2)
 
-    def _draw(self, video: Tensor, index: int, epoch: int) -> tuple[Box, bool]:
-        words = self._words(rng.Stream.RESIZED_CROP, index, epoch, ATTEMPTS)
-        box = crop_box(video.shape[-2], video.shape[-1], words)
-        return box, bool(rng.uniform(self._words(rng.Stream.FLIP, index, epoch)[0, 0]) < 0.5)
+    def _draw(self, video: Tensor, index: int, epoch: int) -> tuple[Box | None, bool]:
+        height, width = video.shape[-2:]
+        if self.use == "pretrain":
+            return multi_scale_box(height, width, self.size, self._words(rng.Stream.CLIP, index, epoch)[0]), False
+        if self.use == "train":
+            box = crop_box(height, width, self._words(rng.Stream.RESIZED_CROP, index, epoch, ATTEMPTS))
+            return box, bool(rng.uniform(self._words(rng.Stream.FLIP, index, epoch)[0, 0]) < 0.5)
+        return None, False
 
     def _words(self, stream: rng.Stream, index: int, epoch: int, elements: int = 1) -> Tensor:
         return rng.words(stream, self.seed, torch.tensor([index]), epoch, elements)[0]
 
 
-def collate(samples: list[Sample], subset: Subset) -> DecodedBatch:
+def collate(samples: list[Sample], use: Use) -> DecodedBatch:
     """Decoded clips side by side, of different sizes."""
     return DecodedBatch(
         video=[s["video"] for s in samples],
@@ -128,8 +143,70 @@ def collate(samples: list[Sample], subset: Subset) -> DecodedBatch:
         box=[s["box"] for s in samples],
         mirrored=[s["mirrored"] for s in samples],
         unreadable={path: reason for s in samples for path, reason in s["unreadable"].items()},
-        subset=subset,
+        use=use,
     )
+
+
+def views(batch: DecodedBatch, size: int) -> Tensor:
+    """What is to be done with decoded clips, done on their device: cropped, flipped, resized.
+
+    Args:
+        batch: B decoded clips.
+        size: H = W of the result, px.
+
+    Returns:
+        uint8 (B, C, T, size, size).
+    """
+    clips = []
+    for video, box, mirrored in zip(batch["video"], batch["box"], batch["mirrored"], strict=True):
+        clip = resized_crop(video, box, size) if box else resize_centre_crop(video, size)
+        clips.append(flip(clip) if mirrored else clip)
+    return torch.stack(clips)
+
+
+class Unreadable:
+    """The videos of a training list that can't be read: counted, logged once each, limited.
+
+    Args:
+        videos: how many the list has.
+        max_bad_share: the share of them that may be unreadable, 0 to less than 1.
+
+    Attributes:
+        most: how many may be.
+        met: those this process has met: path to what is wrong with it.
+
+    Raises:
+        InputError: ``max_bad_share`` is no such share.
+    """
+
+    def __init__(self, videos: int, max_bad_share: float) -> None:
+        if not 0 <= max_bad_share < 1:
+            raise InputError(f"max_bad_share {max_bad_share} is not a share: give 0 or more, less than 1")
+        self.videos, self.max_bad_share = videos, max_bad_share
+        self.most = int(max_bad_share * videos + 1e-6)  # 0.29 * 100 is 28.999…
+        self.met: dict[str, str] = {}
+
+    def count(self, batch: DecodedBatch) -> None:
+        """Take in what the reader of a batch has met.
+
+        Raises:
+            InputError: that is more than may be.
+        """
+        for path, reason in batch["unreadable"].items():
+            if path not in self.met:
+                self.met[path] = reason
+                logger.warning(
+                    "unreadable, the next video of the training list is shown instead (%d of at most %d): %s",
+                    *(len(self.met), self.most, reason),
+                )
+        if len(self.met) > self.most or not all(map(len, batch["video"])):
+            paths = list(self.met)
+            more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
+            raise InputError(
+                f"{len(paths)} of {self.videos} training videos can't be read, more than "
+                f"max_bad_share {self.max_bad_share} allows: {', '.join(paths[:8])}{more}: mend them, "
+                f"take them off the list or raise max_bad_share; the first is {self.met[paths[0]]}"
+            )
 
 
 def spare_inherited(worker: int) -> None:
@@ -196,19 +273,17 @@ class ActionClips(LightningDataModule):
         for what, value in (("num_frames", num_frames), ("stride", stride), ("size", size)):
             if value < 1:
                 raise InputError(f"{what} {value} is not positive: give 1 or more")
-        if not 0 <= max_bad_share < 1:
-            raise InputError(f"max_bad_share {max_bad_share} is not a share: give 0 or more, less than 1")
         self.name, self.num_frames, self.stride, self.size = name, num_frames, stride, size
         self.global_batch_size, self.max_batch_per_device = global_batch_size, max_batch_per_device
-        self.num_workers, self.seed, self.max_bad_share = num_workers, seed, max_bad_share
+        self.num_workers, self.seed = num_workers, seed
         self._most = max_batch_per_device or 8
         self.plan = BatchPlan.of(global_batch_size, self._most, 1)
         self._read_split = partial(read_split, layout, videos, lists, split)
         self.classes, train = self._read_split("train")
         self.num_classes, self.steps_per_epoch = len(self.classes), len(train) // global_batch_size
         self._items: dict[Subset, list[Item]] = {"train": train}
-        self._most_unreadable = int(max_bad_share * len(train) + 1e-6)  # 0.29 * 100 is 28.999…
-        self.unreadable: dict[str, str] = {}
+        self._limit = Unreadable(len(train), max_bad_share)
+        self.unreadable = self._limit.met
         if self.steps_per_epoch == 0:
             raise InputError(
                 f"global_batch_size {global_batch_size} is more than the {len(train)} videos of the training "
@@ -230,6 +305,7 @@ class ActionClips(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This rank's micro-batches, :class:`DecodedBatch`, from the optimiser step the trainer is at."""
+        recount(self.trainer, self.plan.accumulation, self.steps_per_epoch)
         rank = self.trainer.global_rank if self.trainer else 0
         batches = TrainBatches(self.plan, rank, self.steps_per_epoch, self._global_step)
         return self._loader("train", batches)
@@ -248,36 +324,24 @@ class ActionClips(LightningDataModule):
         Raises:
             InputError: a video for validation or testing, or too many for training, can't be read.
         """
-        self._account(batch)
-        clips = []
-        for video, box, mirrored in zip(batch["video"], batch["box"], batch["mirrored"], strict=True):
-            clip = resized_crop(video, box, self.size) if box else resize_centre_crop(video, self.size)
-            clips.append(flip(clip) if mirrored else clip)
-        video = torch.stack(clips)
+        if batch["use"] == "train":
+            self._limit.count(batch)
+        elif batch["unreadable"]:
+            raise InputError(next(iter(batch["unreadable"].values())))
+        video = views(batch, self.size)
         return Batch(video=video, index=batch["index"], epoch=batch["epoch"], label=batch["label"])
+
+    def provenance(self) -> dict[str, Any]:
+        """What the clips are of, as plain values."""
+        return {
+            "dataset": self.name,
+            "classes": self.num_classes,
+            "natural_videos": f"{self.num_videos('train')} training videos of {self.name}",
+        }
 
     def num_videos(self, subset: Subset) -> int:
         """How many videos the list of a subset has; those of ``val`` and ``test`` are known after ``setup``."""
         return len(self._items[subset])
-
-    def _account(self, batch: DecodedBatch) -> None:
-        for path, reason in batch["unreadable"].items():
-            if batch["subset"] != "train":
-                raise InputError(reason)
-            if path not in self.unreadable:
-                self.unreadable[path] = reason
-                logger.warning(
-                    "unreadable, the next video of the training list is shown instead (%d of at most %d): %s",
-                    *(len(self.unreadable), self._most_unreadable, reason),
-                )
-        if len(self.unreadable) > self._most_unreadable or not all(map(len, batch["video"])):
-            paths = list(self.unreadable)
-            more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
-            raise InputError(
-                f"{len(paths)} of {len(self._items['train'])} training videos can't be read, more than "
-                f"max_bad_share {self.max_bad_share} allows: {', '.join(paths[:8])}{more}: mend them, "
-                f"take them off the list or raise max_bad_share; the first is {self.unreadable[paths[0]]}"
-            )
 
     def _global_step(self) -> int:
         return self.trainer.global_step if self.trainer else 0
@@ -287,12 +351,12 @@ class ActionClips(LightningDataModule):
         return EvalBatches(len(self._items[subset]), self._most, rank, world)
 
     def _loader(self, subset: Subset, batches: Sampler[list[int]]) -> DataLoader[Any]:
-        spare = self._most_unreadable if subset == "train" else 0
+        spare = self._limit.most if subset == "train" else 0
         return DataLoader(
-            Clips(self._items[subset], subset, self.seed, self.num_frames, self.stride, spare),
+            Clips(self._items[subset], subset, self.seed, self.num_frames, self.stride, self.size, spare),
             batch_sampler=batches,
             num_workers=self.num_workers,
-            collate_fn=partial(collate, subset=subset),
+            collate_fn=partial(collate, use=subset),
             pin_memory=self._on_cuda(),
             persistent_workers=self.num_workers > 0,
             worker_init_fn=spare_inherited,
