@@ -12,15 +12,17 @@ READS = {
     "recipe": {"errors"},
     "latents": {"recipe", "rng", "errors"},
     "geometry": {"latents", "rng", "errors"},
-    "raster": {"geometry", "recipe", "rng", "errors"},
+    "raster": {"geometry", "latents", "recipe", "rng", "errors"},
     "truth": {"geometry", "rng"},
     "textures": {"recipe", "rng", "errors"},
     "render": {"raster", "truth", "geometry", "latents", "recipe", "rng", "textures", "errors"},
     "export": {"errors"},
-    "data": {"render", "textures", "recipe", "rng", "errors"},
+    "offline": {"export", "render", "latents", "textures", "recipe", "rng", "errors"},
+    "overview": {"export", "render", "textures", "recipe"},
+    "data": {"render", "geometry", "textures", "recipe", "rng", "errors"},
     "models": {"rng", "errors"},
     "modules": {"models", "rng", "errors"},
-    "callbacks": {"data", "render", "textures", "export", "modules", "models", "errors"},
+    "callbacks": {"data", "render", "recipe", "textures", "export", "modules", "models", "errors"},
 }
 
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from vsr.cli import main
-from vsr.recipe import dataset_names
+from vsr.recipe import dataset_names, recipe_names
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = [
@@ -91,9 +91,11 @@ def run(*words, expect=0):
 
 
 @pytest.mark.parametrize("name", dataset_names())
-def test_every_dataset_trains(name, textures):
-    folder = ["--data.recipe.texture_folder", textures] if name == "acc_images" else []
-    run("fit", "--config", f"configs/pretrain/{name}.yaml", *TINY, *folder)
+def test_every_dataset_trains(name, textures, request):
+    data = ["--texture_folder", textures] if "images" in name else []
+    if "ucf101" in name:
+        data += data_options(request.getfixturevalue("clips"), "ucf101")
+    run("fit", "--config", f"configs/pretrain/{name}.yaml", *TINY, *data)
     made = Path("runs/pretrain") / name / "default"
     assert {p.name for p in made.iterdir()} >= {
         "config.yaml",
@@ -105,7 +107,13 @@ def test_every_dataset_trains(name, textures):
     }
     checkpoint = torch.load(made / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2
-    assert checkpoint["provenance"]["recipe"]["name"] == name
+    made_from = checkpoint["provenance"]
+    if name in recipe_names():
+        assert made_from["recipe"]["name"] == name
+    else:
+        assert sum(share["weight"] for share in made_from["shares"]) == 1
+    assert ("none" in made_from["natural_images"]) == ("images" not in name)
+    assert ("none" in made_from["natural_videos"]) == ("ucf101" not in name)
     header = (made / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"loss", "lr", "clips_per_s", "step"} <= set(header)
     picture = np.asarray(Image.open(next((made / "pictures").glob("*.png"))))
@@ -133,9 +141,9 @@ def test_pretrained_weights_are_fine_tuned_and_tested(clips, capsys):
 
 def test_every_config_parses():
     """Those with no data here are printed, not run; the group files and overlays are part of the others."""
-    parts = {"trainer", "scale", "preset"}
+    parts = {"trainer", "scale", "preset", "recipe"}
     found = [p for p in CONFIGS.rglob("*.yaml") if p.parent.name not in parts]
-    assert len(found) >= 12
+    assert len(found) >= 38
     for path in found:
         with pytest.raises(SystemExit) as stopped:
             main(["fit", "--config", str(path), "--data.videos", "x", "--print_config"] if "finetune" in path.parts else
@@ -227,7 +235,10 @@ def test_rendered_clip_is_what_training_sees():
         ("render acc_shapes --out a.avi", "can't write a.avi: give --out a file ending in .mp4, .gif or .png"),
         ("render acc_shapes --out /proc/none/a.png", "can't write /proc/none/a.png"),
         ("render acc_images", "give texture_folder"),
-        ("render acc_images --texture_folder nowhere", "no texture folder nowhere"),
+        ("render acc_images --texture_folder nowhere", "texture folder nowhere does not exist"),
+        ("render acc_shapes_ucf101_25pct", "is a mixture, not one recipe: name one of its parts (acc_shapes, natural"),
+        ("fit --config configs/pretrain/acc_shapes_ucf101_25pct.yaml", "--data.videos"),
+        ("fit --config configs/pretrain/acc_textures.yaml --texture_size 100", "texture size 100 is not possible"),
         ("fit --config configs/pretrain/acc_shape.yaml", "did you mean 'configs/pretrain/acc_shapes.yaml'?"),
         ("fit --config configs/pretrain/acc_shapes.yaml --data.recipe.sped [1,2]", "did you mean 'speed'?"),
         ("fit --config configs/pretrain/acc_shapes.yaml --data.recipe.speed [2,1]", "is reversed: write [1.0, 2.0]"),
@@ -290,6 +301,43 @@ def test_checkpoints_that_do_not_fit_are_refused(clips, capsys):
         run(*stage, *words, expect=2)
         assert message in capsys.readouterr().err
         assert not Path("runs/finetune/folders/default/checkpoints").exists()
+
+
+def test_all_datasets_are_shown_at_once(textures, capsys, caplog):
+    run("render", "--all", "--out", "all", "--max_textures", "2", "--index", "3")
+    without = {p.stem for p in Path("all").glob("*.mp4")}
+    assert without == {n for n in dataset_names() if "images" not in n or "static" in n}
+    assert "left out" in caplog.text
+    assert "acc_images_300k" in caplog.text
+    run("render", "--all", "--out", "all", "--max_textures", "2", "--index", "3", "--texture_folder", textures)
+    assert {p.stem for p in Path("all").glob("*.mp4")} == set(dataset_names())
+    assert "datasets.png and 34 videos" in capsys.readouterr().out
+    sheet = np.asarray(Image.open("all/datasets.png"))
+    assert sheet.shape[0] > 34 * 112
+    with av.open("all/acc_textures.mp4") as video:
+        frames = sum(1 for _ in video.decode(video=0))
+    assert 100 <= frames <= 200
+
+
+def test_a_users_own_recipe_and_mixture_are_rendered_and_trained():
+    recipe = "name: mine\nshapes: mixed\nnum_objects: 20\nspeed: [1, 2]\nbackground: color\nfill: saturated\n"
+    Path("mine.yaml").write_text(recipe + "texture_source: [stylegan_high_freq, statistical]\ntexture_pool: 6\n")
+    run("render", "mine.yaml", "--texture_size", "64", "--size", "64", "--out", "mine.png")
+    assert np.asarray(Image.open("mine.png")).std() > 20
+    run("fit", "--config", "configs/pretrain/acc_shapes.yaml", "--data.recipe", "mine.yaml", *TINY)
+    made = json.loads(Path("runs/pretrain/mine/default/provenance.json").read_text())
+    assert made["recipe"]["fill"] == "saturated"
+    assert [t["source"] for t in made["textures"]] == ["stylegan_high_freq", "statistical"]
+    Path("mixed.yaml").write_text(
+        "trainer: configs/trainer/pretrain.yaml\nmodel: VideoMAE\ndata:\n  class_path: VideoMixture\n  init_args:\n"
+        "    name: both\n    shares:\n      - {weight: 0.75, recipe: mine.yaml}\n"
+        "      - {weight: 0.25, recipe: acc_shapes}\n"
+    )
+    Path("configs/trainer").mkdir(parents=True)
+    Path("configs/trainer/pretrain.yaml").write_text((CONFIGS / "trainer" / "pretrain.yaml").read_text())
+    run("fit", "--config", "mixed.yaml", *TINY)
+    made = json.loads(Path("runs/pretrain/both/default/provenance.json").read_text())
+    assert [share["weight"] for share in made["shares"]] == [0.75, 0.25]
 
 
 def test_help_is_quick_and_names_every_verb():

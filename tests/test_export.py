@@ -1,10 +1,12 @@
+import io
+
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from vsr.errors import InputError
-from vsr.export import sheet, write_video
+from vsr.export import sheet, write_mp4, write_video
 
 
 @pytest.fixture
@@ -23,6 +25,29 @@ def test_mp4_holds_the_frames(tmp_path, frames):
         read = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
     assert read.shape == frames.shape
     assert np.abs(read.astype(int) - frames).mean() < 4
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_the_same_frames_give_the_same_bytes(lossless):
+    random = np.random.default_rng(0)
+    made = set()
+    for seed in range(3):
+        frames = np.random.default_rng(seed).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)
+        frames = frames.repeat(8, axis=1).repeat(8, axis=2)
+        for _ in range(10):
+            junk = [np.full(random.integers(100, 400_000), random.integers(256), np.uint8) for _ in range(30)]
+            del junk  # what is not initialised is then not the same
+            file = io.BytesIO()
+            write_mp4(frames, file, lossless=lossless)
+            made.add(file.getvalue())
+    assert len(made) == 3
+
+
+def test_lossless_is_bit_by_bit(tmp_path, frames):
+    write_mp4(frames[:, :33, :49], tmp_path / "a.mp4", lossless=True)
+    with av.open(tmp_path / "a.mp4") as video:
+        read = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
+    assert np.array_equal(read, frames[:, :33, :49])
 
 
 def test_odd_sides_lose_a_pixel_in_mp4_only(tmp_path, frames):

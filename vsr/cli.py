@@ -22,6 +22,13 @@ _STAGES = {
     "validate": "accuracy of a fine-tuned classifier on the validation videos",
     "test": "accuracy of a fine-tuned classifier on the test videos",
 }
+_TEXTURES: tuple[tuple[str, Any, str], ...] = (
+    ("texture_folder", str | None, "folder of images, or of tar archives of them, where the recipe shows images"),
+    ("max_textures", int | None, "a smaller texture pool than the recipe's"),
+    ("texture_size", int | None, "another side of a texture than the recipe's, texels"),
+    ("texture_frames", int | None, "fewer frames of a dynamic texture than the recipe's"),
+    ("texture_cache", str | None, "folder that keeps generated textures from run to run"),
+)
 _NOT_NEWS = (
     "LightningCLI's args parameter",  # the words are passed on with the configs' full paths
     "Experiment logs directory .* exists and is not empty",  # config.yaml and provenance.json are there first
@@ -98,38 +105,73 @@ def render(
     texture_folder: Path | None = None,
     max_textures: int | None = None,
     texture_size: int | None = None,
+    texture_frames: int | None = None,
+    texture_cache: Path | None = None,
     renderer: Literal["fused", "reference"] = "fused",
+    count: int | None = None,
+    lossless: bool = False,
+    shards: bool = False,
 ) -> None:
-    """Show a video of a dataset, or with --clip exactly the clip that training sees.
+    """Show a video of a dataset, with --clip exactly the clip that training sees; with --count write many to a folder.
 
     Args:
-        dataset: a name such as acc_shapes, or the path of a YAML file with a recipe.
-        index: which video.
+        dataset: a name such as acc_shapes, or the path of a YAML file with a recipe. all, or --all, writes a contact
+            sheet of every dataset and a video of each to a folder.
+        index: which video; with --count: the first.
         seed: the data seed.
         epoch: with --clip: which clip of the video.
         clip: the frames and crop of training instead of the whole video. They depend on num_frames, stride and size:
             the defaults are the paper's; for a run with others give the run's.
         truth: with --clip: its objects, their depth and the optical flow, too.
-        out: a file ending in .mp4, .gif or .png (a contact sheet). Default: <dataset>-<index>.mp4.
+        out: a file ending in .mp4, .gif or .png (a contact sheet). Default: <dataset>-<index>.mp4. With --count: a
+            folder. Default: <dataset>. With --all: a folder. Default: datasets.
         size: height and width, px. Default: 256, or 224 for a clip.
         num_frames: with --clip: frames of a clip.
         stride: with --clip: video frames from one clip frame to the next.
-        texture_folder: take the textures from a folder of images; the pool is then at most what is there.
+        texture_folder: take the textures from a folder of images, or of tar archives of them; the pool is then at most
+            what is there.
         max_textures: a smaller texture pool than the recipe's, as the laptop overlay has.
         texture_size: another side of a texture than the recipe's, texels, likewise.
+        texture_frames: fewer frames of a dynamic texture than the recipe's.
+        texture_cache: folder that keeps generated textures for the next time.
         renderer: the fast one, or the reference.
+        count: how many videos to write, as .mp4 files with a manifest and a list for VideoMAE-style loaders. After a
+            kill the same command goes on.
+        lossless: with --count: exactly the rendered RGB.
+        shards: with --count: tar archives of 256 videos, as WebDataset reads.
     """
     from dataclasses import replace
 
     from vsr.export import write_together, write_video
-    from vsr.recipe import load_recipe
+    from vsr.recipe import dataset_names, load_recipe
     from vsr.render import render_truth, render_video
-    from vsr.textures.images import ImageFolder
+    from vsr.textures.bank import TextureBank
+    from vsr.textures.images import image_pool
 
-    recipe = load_recipe(dataset).with_textures(max_textures, texture_size)
+    if dataset == "all":
+        from vsr.overview import render_all
+
+        where = out or Path("datasets")
+        left_out = render_all(where, seed, index, texture_folder, max_textures or 64)
+        print(f"{where}: datasets.png and {len(dataset_names()) - len(left_out)} videos")
+        return
+    recipe = load_recipe(dataset).with_textures(max_textures, texture_size, texture_frames)
     if texture_folder is not None:
-        recipe = replace(recipe, texture_folder=str(texture_folder))
-        recipe = recipe.with_textures(len(ImageFolder(texture_folder)), None)
+        source = recipe.texture_source if "images" in recipe.sources else "images"
+        recipe = replace(recipe, texture_folder=str(texture_folder), texture_source=source)
+        recipe = recipe.with_textures(len(image_pool(texture_folder, seed)) * len(recipe.sources))
+    if count is not None:
+        if clip or truth:
+            raise InputError("--count writes whole videos: leave out --clip and --truth, or --count")
+        from vsr.offline import export_videos
+
+        where = out or Path(recipe.name)
+        done = export_videos(recipe, where, count, index, seed, size or 256, renderer, lossless, shards, texture_cache)
+        print(f"{where}: {done.line('videos')}")
+        return
+    if lossless or shards:
+        raise InputError(f"--{'lossless' if lossless else 'shards'} is of many videos: add --count")
+    bank = TextureBank(recipe, seed, cache=texture_cache) if texture_cache and recipe.textured else None
     out = out or Path(f"{recipe.name}-{index}.mp4")
     if out.suffix not in (".mp4", ".gif", ".png"):
         raise InputError(f"can't write {out}: give --out a file ending in .mp4, .gif or .png")
@@ -137,7 +179,9 @@ def render(
     if truth and not clip:
         raise InputError("--truth is known of the clips of training: add --clip")
     if clip:
-        known = render_truth(recipe, seed, [index], epoch, num_frames, stride, size or 224, renderer=renderer)
+        known = render_truth(
+            recipe, seed, [index], epoch, num_frames, stride, size or 224, renderer=renderer, bank=bank
+        )
         frames = known.video[0].permute(1, 2, 3, 0)
         title = f"{address}, epoch {epoch}: the clip that training sees"
         if truth:
@@ -146,9 +190,35 @@ def render(
         else:
             write_video(frames.numpy(), out, fps=25 / stride, title=title)
     else:
-        frames = render_video(recipe, seed, index, size=size or 256, renderer=renderer)
+        frames = render_video(recipe, seed, index, size=size or 256, renderer=renderer, bank=bank)
         write_video(frames.numpy(), out, title=f"{address}: {len(frames)} frames")
     print(f"{out}: {len(frames)} frames of {frames.shape[1]} x {frames.shape[2]} px")
+
+
+def textures(
+    generator: Literal["statistical", "oriented", "high_freq"],
+    count: int | None = None,
+    out: Path | None = None,
+    size: int = 128,
+    seed: int = 0,
+    shards: bool = False,
+) -> None:
+    """Write a generator's textures as PNG files to a folder. After a kill the same command goes on.
+
+    Args:
+        generator: statistical, or the StyleGAN generators oriented and high_freq.
+        count: how many: those numbered 0 .. count - 1.
+        out: the folder. Default: <generator>-<size>.
+        size: pixels along a side: statistical has 64, 128, 256 and 512, the others have 1 to 256.
+        seed: the data seed.
+        shards: tar archives of 4,096 textures, as WebDataset reads.
+    """
+    if count is None:
+        raise InputError("how many textures? Give --count, such as 300000 for the paper's pool")
+    from vsr.offline import export_textures
+
+    where = out or Path(f"{generator}-{size}")
+    print(f"{where}: {export_textures(generator, where, count, size, seed, shards).line('textures')}")
 
 
 def convert(
@@ -184,13 +254,15 @@ def convert(
     print(f"difference on a fixed clip: {difference}" if difference else "outputs not compared")
 
 
-_VERBS: dict[str, Callable[..., None]] = {"render": render, "convert": convert}
+_VERBS: dict[str, Callable[..., None]] = {"render": render, "textures": textures, "convert": convert}
 
 
 def _verb(name: str, words: list[str]) -> None:
     from jsonargparse import ArgumentError, ArgumentParser
 
     function = _VERBS[name]
+    if function is render and "--all" in words:
+        words = ["all", *(word for word in words if word != "--all")]
     parser = ArgumentParser(prog=f"vsr {name}", exit_on_error=False, allow_abbrev=False)
     parser.add_function_arguments(function, as_positional=True)
     flags = [f"--{key}" for key, value in (function.__annotations__).items() if value is bool]
@@ -220,6 +292,7 @@ def _stage(words: list[str]) -> None:
     from vsr.callbacks import Forecast, Pictures, RunFolder, Throughput  # noqa: F401
     from vsr.data.batches import BatchPlan
     from vsr.data.clips import ActionClips  # noqa: F401
+    from vsr.data.mixture import VideoMixture  # noqa: F401
     from vsr.data.synthetic import SyntheticVideos  # noqa: F401
     from vsr.modules import ActionClassifier, VideoMAE  # noqa: F401
 
@@ -232,11 +305,8 @@ def _stage(words: list[str]) -> None:
             parser.add_argument(
                 "--run", type=str, default="default", help="name of the run folder runs/STAGE/DATASET/RUN"
             )
-            parser.add_argument(
-                "--max_textures", type=int | None, default=None, help="a smaller texture pool than the recipe's"
-            )
-            parser.add_argument("--texture_size", type=int | None, default=None, help="another side than the recipe's")
-            for key in ("max_textures", "texture_size"):
+            for key, kind, what in _TEXTURES:
+                parser.add_argument(f"--{key}", type=kind, default=None, help=what)
                 parser.link_arguments(key, f"data.init_args.{key}")
             parser.link_arguments("data.init_args.size", "model.init_args.image_size")
             for key in ("num_frames", "global_batch_size", "seed"):
@@ -336,11 +406,12 @@ def _known_keys() -> list[str]:
     from lightning import Trainer
 
     from vsr.data.clips import ActionClips
+    from vsr.data.mixture import Share, VideoMixture
     from vsr.data.synthetic import SyntheticVideos
     from vsr.modules import ActionClassifier, VideoMAE
     from vsr.recipe import Recipe
 
-    classes = (SyntheticVideos, ActionClips, VideoMAE, ActionClassifier, Trainer)
+    classes = (SyntheticVideos, VideoMixture, Share, ActionClips, VideoMAE, ActionClassifier, Trainer)
     names = {name for c in classes for name in inspect.signature(c).parameters}
     return sorted(names | {f.name for f in fields(Recipe)} | {"trainer", "model", "data", "config", "run", "ckpt_path"})
 

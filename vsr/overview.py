@@ -1,0 +1,92 @@
+"""All datasets at once: the same scene, a row of a contact sheet and a video for each."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+from tqdm import tqdm
+
+from vsr.export import Frames, sheet, write_video
+from vsr.recipe import CONFIGS, PROGRESSION, VARIANTS, Recipe, dataset_names, load_recipe
+from vsr.render import render_video
+from vsr.textures.bank import TextureBank
+from vsr.textures.images import image_pool
+
+logger = logging.getLogger(__name__)
+_COLUMNS, _THUMB = 8, 112  # frames of a row; their side, px
+
+
+def render_all(
+    out: Path, seed: int = 0, index: int = 0, texture_folder: Path | None = None, max_textures: int = 64
+) -> list[str]:
+    """Write ``datasets.png``, a row for each dataset, and ``<name>.mp4``, a whole video of each.
+
+    The progression comes first, then what varies it, then mixtures: these show frames of their synthetic parts, one
+    part after the other, and the video of the first. Datasets that need images are left out where there are none.
+
+    Args:
+        out: a folder, made if need be.
+        seed: the data seed.
+        index: which video of each dataset.
+        texture_folder: images, for the datasets that show images.
+        max_textures: images in a pool, to be quick: the recipes have up to 1.3 million.
+
+    Returns:
+        The datasets that were left out; a warning names them, too.
+
+    Raises:
+        InputError: ``out`` can't be written, or the images can't be read.
+    """
+    rows, labels, left_out = [], [], []
+    banks: dict[Recipe, TextureBank] = {}
+    others = sorted({*dataset_names()} - {*PROGRESSION, *VARIANTS})
+    for name in tqdm([*PROGRESSION, *VARIANTS, *others], desc="datasets", unit="", leave=False):
+        parts = [_small(part, seed, texture_folder, max_textures) for part in _parts(name)]
+        if texture_folder is None:
+            parts = [part for part in parts if not (part.textured and "images" in part.sources)]
+        if not parts:
+            left_out.append(name)
+            continue
+        videos = [_video(part, seed, index, banks) for part in parts]
+        write_video(videos[0], out / f"{name}.mp4")
+        shown = np.array_split(np.linspace(0, 99, _COLUMNS).round().astype(int), len(videos))
+        rows.append(np.stack([_thumb(video[t]) for video, times in zip(videos, shown, strict=True) for t in times]))
+        labels.append(name)
+    times = [f"frame {t}" for t in np.linspace(0, 99, _COLUMNS).round().astype(int)]
+    sheet(rows, out / "datasets.png", f"Video {index} of seed {seed} in each dataset", labels, times)
+    if left_out:
+        logger.warning("left out, for they show images and no texture_folder is given: %s", ", ".join(left_out))
+    return left_out
+
+
+def _parts(name: str) -> list[Recipe]:
+    """The recipes of a dataset; natural parts of a mixture have none."""
+    if name in PROGRESSION or name in VARIANTS:
+        return [load_recipe(name)]
+    content = yaml.safe_load((CONFIGS / "pretrain" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return [load_recipe(share["recipe"]) for share in content["data"]["init_args"]["shares"] if "recipe" in share]
+
+
+def _small(recipe: Recipe, seed: int, texture_folder: Path | None, most: int) -> Recipe:
+    """The same with a pool that is quickly made."""
+    if texture_folder is not None and "images" in recipe.sources:
+        most = min(most, len(image_pool(str(texture_folder), seed)))
+        recipe = replace(recipe, texture_folder=str(texture_folder))
+    return recipe.with_textures(most, None, 16)
+
+
+def _video(recipe: Recipe, seed: int, index: int, banks: dict[Recipe, TextureBank]) -> Frames:
+    """A whole video, uint8 (T, H, W, C). Recipes that show the same textures share a bank."""
+    bank = None
+    if recipe.textured:
+        names = [name for name in recipe.__dataclass_fields__ if name.startswith("texture_")]
+        pool = replace(Recipe("pool", fill="texture"), **{name: getattr(recipe, name) for name in names})
+        bank = banks.setdefault(pool, TextureBank(recipe, seed))
+    return render_video(recipe, seed, index, bank=bank).numpy()
+
+
+def _thumb(frame: Frames) -> Frames:
+    return np.array(Image.fromarray(frame).resize((_THUMB, _THUMB), Image.Resampling.BOX))
