@@ -90,7 +90,7 @@ def export_videos(
         seed: the data seed.
         size: height and width, px.
         renderer: as for :func:`vsr.render.render_video`.
-        lossless: exactly the rendered RGB (about 3 times the bytes with textures), instead of yuv420p.
+        lossless: exactly the rendered RGB (1.6 times the bytes, 4 with textures), instead of yuv420p.
         shards: tar archives of 256 videos.
         texture_cache: folder that keeps generated textures for the next time, so that resuming doesn't make them again.
         workers: processes; None: one for each core.
