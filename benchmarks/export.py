@@ -1,7 +1,7 @@
 """How many videos a second are written to disk, and what drawing and encoding take: ``python benchmarks/export.py``.
 
 Whole videos of 256 x 256 px, as ``vsr render NAME --count`` writes them, by all cores, the start of the processes
-included, the making of textures not. Drawing and encoding are also measured apart, by one core on the first few of them.
+included, the making of textures not. Drawing and encoding are also measured apart, by one core on a few of them.
 """
 
 import argparse

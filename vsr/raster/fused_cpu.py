@@ -28,6 +28,7 @@ _PIXELS = _TILE * _TILE
 _X = (np.arange(_PIXELS) % _TILE + 0.5).astype(np.float32)
 _Y = (np.arange(_PIXELS) // _TILE + 0.5).astype(np.float32)
 _NOTHING, _ZERO, _ONE = np.int32(0), np.float32(0), np.float32(1)
+_BLACK = np.int32(1 << 24)  # as a packed colour, see _pack
 
 
 def draw(scene: Scene, out: Tensor, antialias: int = 1) -> None:
@@ -308,7 +309,7 @@ def _visible(output_from_unit, circle, edges, out):
 @numba.njit(**OPTIONS)
 def _pack(red, green, blue):
     """A colour as one number above 0, R + 256 G + 65536 B + 2^24."""
-    return np.int32(red) | np.int32(green) << np.int32(8) | np.int32(blue) << np.int32(16) | np.int32(1 << 24)
+    return np.int32(red) | np.int32(green) << np.int32(8) | np.int32(blue) << np.int32(16) | _BLACK
 
 
 @numba.njit(**OPTIONS)
@@ -318,8 +319,11 @@ def _look_up(value, color, texel, textures, rows, frame, clamp, x0, y0, top, til
     ``texel`` holds the texel-from-output matrices, ``rows`` where each object's texture stands in ``textures``, if it
     has one, and ``frame`` is added to them.
     """
-    last = np.int32(textures.shape[1] - 1)
-    before = row = red = green = blue = np.int64(-1)
+    side = np.int64(textures.shape[1])
+    last = np.int32(side - 1)
+    flat = textures.reshape(-1)
+    before = row = np.int64(-1)
+    tint = np.int32(0)
     a = b = u = d = e = w = np.float32(0)
     for p in range(_PIXELS):
         k = np.int64(value if value > 0 else top[tile, p]) - 1
@@ -327,19 +331,32 @@ def _look_up(value, color, texel, textures, rows, frame, clamp, x0, y0, top, til
             continue
         if k != before:
             before, row = k, rows[k] + frame if rows[k] >= 0 else np.int64(-1)
-            red, green, blue = np.int64(color[k, 0]), np.int64(color[k, 1]), np.int64(color[k, 2])
+            tint = _pack(color[k, 0], color[k, 1], color[k, 2])
             a, b, u = texel[k, 0], texel[k, 1], texel[k, 2]
             d, e, w = texel[k, 3], texel[k, 4], texel[k, 5]
         if row < 0:
-            top[tile, p] = _pack(red, green, blue)
+            top[tile, p] = tint
             continue
         x, y = x0 + _X[p], y0 + _Y[p]
         tx, ty = np.int32(a * x + b * y + u), np.int32(d * x + e * y + w)
         tx, ty = min(max(tx, np.int32(0)), last), min(max(ty, np.int32(0)), last)
-        t0, t1, t2 = red + textures[row, ty, tx, 0], green + textures[row, ty, tx, 1], blue + textures[row, ty, tx, 2]
-        if clamp:
-            t0, t1, t2 = min(t0, 255), min(t1, 255), min(t2, 255)
-        top[tile, p] = _pack(t0 & 255, t1 & 255, t2 & 255)
+        at = np.uint64(3 * ((row * side + ty) * side + tx))  # unsigned: Numba need not look for negative places
+        red, green, blue = flat[at], flat[at + np.uint64(1)], flat[at + np.uint64(2)]
+        if tint == _BLACK:
+            top[tile, p] = _pack(red, green, blue)
+        else:
+            top[tile, p] = _sum(tint, _pack(red, green, blue), clamp)
+
+
+@numba.njit(**OPTIONS)
+def _sum(one, other, clamp):
+    """Two packed colours, channel by channel; past 255 they go on at 0, or stay."""
+    total = _BLACK
+    for shift in (np.int32(0), np.int32(8), np.int32(16)):
+        channel = (one >> shift & 255) + (other >> shift & 255)
+        channel = min(channel, 255) if clamp else channel & 255
+        total |= np.int32(channel) << shift
+    return total
 
 
 @numba.njit(**OPTIONS)
