@@ -17,6 +17,7 @@ from vsr.latents import ASIDE
 from vsr.recipe import Recipe, radius_table
 from vsr.rng import Stream
 
+# the cache does not see a change in a module that is called: after an edit here or in paint_cpu, empty __pycache__
 OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "boundscheck": False}
 _S = {stream.name: int(stream) for stream in Stream}  # Numba freezes globals: one number each
 _RADIUS, _POSITION, _COLOR, _SHAPE, _ANGLE = (_S[n] for n in ("RADIUS", "POSITION", "COLOR", "SHAPE", "ANGLE"))
