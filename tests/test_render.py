@@ -169,3 +169,15 @@ def test_antialiasing_is_the_mean_of_a_larger_picture(antialias):
 def test_other_antialiasing_is_refused():
     with pytest.raises(InputError, match=r"antialias 3 must be 1, 2 or 4"):
         vsr.render_clips(load_recipe("acc_shapes"), antialias=3, **SMALL)
+
+
+def test_a_video_of_another_window_shows_its_own_textures():
+    recipe = Recipe("w", fill="texture", texture_source="stylegan_oriented", texture_size=16, num_objects=30)
+    recipe = replace(recipe, texture_pool=12, texture_window=3, epoch_size=10, duration=(3, 4))
+    whole, windows = TextureBank(recipe), TextureBank(recipe)
+    whole.make(torch.arange(12))
+    windows.show(torch.tensor([0]))
+    for index in (35, 4):
+        expected = vsr.render_video(recipe, index=index, size=32, bank=whole)
+        assert torch.equal(vsr.render_video(recipe, index=index, size=32, bank=windows), expected)
+        assert expected.unique().numel() > 50  # textures not there would be black

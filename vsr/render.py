@@ -84,10 +84,7 @@ def render_clips(
     check_seed(seed)
     where = drawn_on(device)
     numbers, epochs = _addresses(recipe, index, epoch, where)
-    bank = _bank_for(recipe, seed, where, bank)
-    here = not (isinstance(index, Tensor) and index.is_cuda)  # to look there would be to wait
-    if bank is not None and bank.complete and recipe.texture_window is not None and here:
-        bank.show(torch.as_tensor(index, dtype=torch.int64))
+    bank = _bank_for(recipe, seed, where, bank, index)
     out = _room((len(numbers), 3, num_frames, size, size), where)
     if len(numbers) == 0:
         return out.to(device)
@@ -132,7 +129,7 @@ def render_video(
     """
     where = drawn_on(device)
     numbers, _ = _addresses(recipe, [index], 0, where)
-    bank = _bank_for(recipe, seed, where, bank)
+    bank = _bank_for(recipe, seed, where, bank, [index])
     drawn = latents(recipe, seed, numbers)
     time = torch.arange(int(drawn.duration), device=where)[None]
     out = _room((1, len(time[0]), size, size, 3), where)
@@ -234,8 +231,10 @@ def _room(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = tor
     )
 
 
-def _bank_for(recipe: Recipe, seed: int, device: torch.device, bank: TextureBank | None) -> TextureBank | None:
-    """The textures a recipe needs, or None."""
+def _bank_for(
+    recipe: Recipe, seed: int, device: torch.device, bank: TextureBank | None, index: Sequence[int] | Tensor
+) -> TextureBank | None:
+    """The textures that some videos need, or None."""
     if not recipe.textured:
         return None
     if bank is None:
@@ -245,6 +244,9 @@ def _bank_for(recipe: Recipe, seed: int, device: torch.device, bank: TextureBank
             f"the textures of {recipe.name!r} are on {bank.textures.device}, the clips are drawn on {device}: make the "
             f"bank there, TextureBank(recipe, seed, {str(device)!r})"
         )
+    on_gpu = isinstance(index, Tensor) and index.is_cuda  # to look there would be to wait
+    if bank.complete and recipe.texture_window is not None and not on_gpu:
+        bank.show(torch.as_tensor(index, dtype=torch.int64))
     return bank
 
 
