@@ -1,0 +1,113 @@
+"""The stages of LightningCLI: ``vsr fit``, ``validate`` and ``test``."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from vsr.cli.errors import known_keys, plain
+from vsr.cli.folder import place_run
+from vsr.errors import InputError, nearest
+
+STAGES = {
+    "fit": "pre-train VideoMAE, or fine-tune a classifier",
+    "validate": "accuracy of a fine-tuned classifier on the validation videos",
+    "test": "accuracy of a fine-tuned classifier on the test videos",
+}
+_TEXTURES: tuple[tuple[str, Any, str], ...] = (
+    ("texture_folder", str | None, "folder of images, or of tar archives of them, where the recipe shows images"),
+    ("max_textures", int | None, "a smaller texture pool than the recipe's"),
+    ("texture_size", int | None, "another side of a texture than the recipe's, texels"),
+    ("texture_frames", int | None, "fewer frames of a dynamic texture than the recipe's"),
+    ("texture_cache", str | None, "folder that keeps generated textures from run to run"),
+)
+_NOT_NEWS = (
+    "LightningCLI's args parameter",  # the words are passed on with the configs' full paths
+    "Experiment logs directory .* exists and is not empty",  # config.yaml and provenance.json are there first
+    "The '.*_dataloader' does not have many workers",  # addresses need none
+    "Trying to infer the `batch_size`",  # all micro-batches have one size
+    ".*isinstance\\(treespec, LeafSpec\\).* is deprecated",  # Lightning's own call
+)
+
+
+def run_stage(words: list[str]) -> None:
+    """Run a stage: its name and its options."""
+    for message in _NOT_NEWS:
+        warnings.filterwarnings("ignore", message)
+    advertising = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    advertising.addFilter(lambda record: "litlogger" not in record.getMessage())
+    from lightning.pytorch import LightningDataModule, LightningModule
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+    # configs name these classes without their modules, which works for classes that have been imported
+    from vsr.callbacks import Forecast, Pictures, RunFolder, Throughput  # noqa: F401
+    from vsr.data.batches import BatchPlan
+    from vsr.data.clips import ActionClips  # noqa: F401
+    from vsr.data.mixture import VideoMixture  # noqa: F401
+    from vsr.data.synthetic import SyntheticVideos  # noqa: F401
+    from vsr.modules import ActionClassifier, VideoMAE  # noqa: F401
+
+    class Parser(LightningArgumentParser):  # type: ignore[misc, unused-ignore]
+        def error(self, message: str, ex: Exception | None = None) -> Any:
+            raise plain(message, ex, known_keys(), f"vsr {words[0]} --help") from ex
+
+    class Stages(LightningCLI):
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_argument(
+                "--run", type=str, default="default", help="name of the run folder runs/STAGE/DATASET/RUN"
+            )
+            for key, kind, what in _TEXTURES:
+                parser.add_argument(f"--{key}", type=kind, default=None, help=what)
+                parser.link_arguments(key, f"data.init_args.{key}")
+            parser.link_arguments("data.init_args.size", "model.init_args.image_size")
+            for key in ("num_frames", "global_batch_size", "seed"):
+                parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")
+            parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+        @staticmethod
+        def subcommands() -> dict[str, set[str]]:
+            every = LightningCLI.subcommands()
+            return {stage: every[stage] for stage in STAGES}
+
+        def before_instantiate_classes(self) -> None:
+            place_run(self, words[0])
+
+        def before_fit(self) -> None:
+            """Refuse what can't be trained before other processes start and a folder is made."""
+            data, trainer = self.datamodule, self.trainer
+            BatchPlan.of(data.global_batch_size, data.global_batch_size, trainer.world_size)
+            if trainer.max_steps <= 0 and (trainer.max_epochs or -1) <= 0:
+                raise InputError("a run without an end has no schedule: give --trainer.max_epochs or max_steps")
+
+    Stages(
+        args=_resolve_configs(words),
+        parser_kwargs={"allow_abbrev": False},  # --trainer.max_step is a slip
+        parser_class=Parser,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        model_class=LightningModule,
+        datamodule_class=LightningDataModule,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        trainer_defaults={"use_distributed_sampler": False, "callbacks": [RunFolder()]},
+        save_config_kwargs={"overwrite": True},
+    )
+
+
+def _resolve_configs(words: list[str]) -> list[str]:
+    """Let ``--config configs/…`` name the configs that come with vsr when there is no such file here."""
+    from vsr.recipe import CONFIGS
+
+    resolved = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, _, value = word.partition("=") if word.startswith("--config=") else ("", "", word)
+        if (before in ("--config", "-c") or option) and not Path(value).is_file():
+            own = CONFIGS / Path(value).relative_to("configs") if value.startswith("configs/") else CONFIGS / value
+            if not own.is_file():
+                known = sorted(f"configs/{p.relative_to(CONFIGS)}" for p in CONFIGS.rglob("*.yaml"))
+                raise InputError(
+                    f"no config file {value}{nearest(value, known)}: give a path, or one of vsr's configs/"
+                )
+            word = f"{option}={own}" if option else str(own)
+        resolved.append(word)
+    return resolved
