@@ -23,6 +23,9 @@ from vsr.errors import InputError, nearest
 CONFIGS = next(p for p in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if p.is_dir())
 """The YAML files: beside the package in a checkout, inside it in a wheel."""
 
+NATURAL = ("kinetics400", "ucf101")
+"""Pre-training configs of natural videos, the paper's baselines; they have no recipe."""
+
 PROGRESSION: dict[str, frozenset[str]] = {
     "static_circles": frozenset(),
     "moving_circles": frozenset({"speed"}),
@@ -264,8 +267,8 @@ def radius_table(low: float, high: float) -> tuple[Tensor, Tensor]:
 
 
 def dataset_names() -> list[str]:
-    """The datasets that ``configs/pretrain`` holds."""
-    return sorted(p.stem for p in (CONFIGS / "pretrain").glob("*.yaml"))
+    """The datasets that ``configs/pretrain`` holds, natural ones aside."""
+    return sorted(p.stem for p in (CONFIGS / "pretrain").glob("*.yaml") if p.stem not in NATURAL)
 
 
 def recipe_names() -> list[str]:
@@ -300,6 +303,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     for key in ("data", "init_args", "recipe"):
         if isinstance(content, dict) and key in content:
             content = content[key]
+    if path.stem in NATURAL and path.parent == CONFIGS / "pretrain":
+        raise InputError(f"{path.stem} has natural videos, no recipe: give one of {', '.join(dataset_names())}")
     if isinstance(content, dict) and "shares" in content:
         parts = ", ".join(str(share.get("recipe") or "natural videos") for share in content["shares"])
         raise InputError(f"{path.stem} is a mixture, not one recipe: name one of its parts ({parts})")

@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import pickle
@@ -10,16 +11,22 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from torchvision.transforms.v2 import functional as TF
 
 from vsr import rng
+from vsr.cli import main
 from vsr.data import Batch
 from vsr.data.augment import ATTEMPTS, flip, multi_scale_box, random_resized_crop, resize_centre_crop, resized_crop
 from vsr.data.batches import Visits
-from vsr.data.clips import ActionClips, Clips, collate, views
+from vsr.data.check import VideoSet, check_videos
+from vsr.data.clips import ActionClips
 from vsr.data.decode import read_frames
-from vsr.data.lists import read_split
-from vsr.data.sampling import centre_frames, pretrain_frames, train_frames
+from vsr.data.decoded import Clips, View, collate, show
+from vsr.data.lists import Item, read_split
+from vsr.data.manifest import read_manifest, write_manifest
+from vsr.data.sampling import centre_frames, crop_offsets, pretrain_frames, train_frames, view_frames
 from vsr.errors import InputError
+from vsr.recipe import NATURAL
 
 DATA = Path(os.environ.get("VSR_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
 CLASSES = ["zoom", "turn", "fall"]
@@ -27,10 +34,11 @@ TRAIN, TEST = 12, 5
 SHAPE = {"num_frames": 4, "stride": 2}
 
 
-def write(path: Path, seed: int) -> None:
+def write(path: Path, seed: int, count: int | None = None, size: tuple[int, int] | None = None) -> None:
     """A noisy little video of 10 to 14 frames, upright or lying."""
-    height, width = ((24, 32), (36, 20))[seed % 2]
-    pictures = np.random.default_rng(seed).integers(0, 256, (10 + seed % 5, height, width, 3), dtype=np.uint8)
+    height, width = size or ((24, 32), (36, 20))[seed % 2]
+    shape = (count or 10 + seed % 5, height, width, 3)
+    pictures = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
@@ -119,7 +127,9 @@ def test_training_shows_the_addressed_clips_in_the_stated_order(videos: Path) ->
     assert addresses(seen) == [visits[n] for n in range(TRAIN)]
     flips = 0
     for batch in seen:
-        assert batch.keys() == {"video", "index", "epoch", "label"}
+        assert batch.keys() == {"video", "index", "epoch", "label", "view", "weight"}
+        assert batch["view"].tolist() == [0] * 4
+        assert batch["weight"].tolist() == [1.0] * 4
         assert batch["video"].shape == (4, 3, 4, 16, 16)
         assert batch["video"].dtype == torch.uint8
         assert batch["index"].dtype == batch["epoch"].dtype == batch["label"].dtype == torch.int64
@@ -137,7 +147,7 @@ def test_pre_training_shows_true_steps_through_one_of_the_fixed_boxes_unflipped(
     numbers = range(TRAIN - 2, TRAIN + 6)  # into the second epoch
     samples = [dataset[n] for n in numbers]
     assert [(s["index"], s["epoch"]) for s in samples] == [visits[n] for n in numbers]
-    for sample, shown in zip(samples, views(collate(samples, "pretrain"), 16), strict=True):
+    for sample, shown in zip(samples, show(collate(samples, "pretrain"), 4, 16), strict=True):
         address = torch.tensor([sample["index"]]), sample["epoch"]
         word = int(rng.words(rng.Stream.FRAMES, 3, *address)[0, 0, 0])
         path = items[sample["index"]].path
@@ -182,12 +192,153 @@ def test_validation_shows_the_middle_of_every_test_video_once(videos: Path, stag
     module = clips(videos, max_batch_per_device=2)
     module.setup({"val": "validate", "test": "test"}[stage])
     seen = batches(module, stage)
+    assert all(batch["weight"].tolist() == [1.0] * len(batch["index"]) for batch in seen)
     assert [len(b["index"]) for b in seen] == [2, 2, 1]
     assert addresses(seen) == [(k, 0) for k in range(TEST)]
     assert torch.cat([b["label"] for b in seen]).tolist() == [0, 1, 2, 0, 1]
     for k, clip in enumerate(torch.cat([b["video"] for b in seen])):
-        frames = read_frames(videos / CLASSES[k % 3] / f"t{k}.avi", lambda count: centre_frames(count, **SHAPE))
+        middle = centre_frames if stage == "val" else lambda count, **shape: view_frames(count, 1, **shape)[0]
+        frames = read_frames(videos / CLASSES[k % 3] / f"t{k}.avi", lambda count: middle(count, **SHAPE))  # noqa: B023
         assert torch.equal(clip, resize_centre_crop(torch.from_numpy(frames).permute(3, 0, 1, 2), 16))
+
+
+def test_validation_may_show_random_clips_always_the_same(videos: Path) -> None:
+    module = clips(videos, val_frames="random", seed=5)
+    module.setup("fit")
+    seen, again = batches(module, "val"), batches(module, "val")
+    shown = torch.cat([b["video"] for b in seen])
+    assert torch.equal(shown, torch.cat([b["video"] for b in again]))
+    for k, clip in enumerate(shown):
+        word = int(rng.words(rng.Stream.FRAMES, 5, torch.tensor([k]))[0, 0, 0])
+        frames = read_frames(videos / CLASSES[k % 3] / f"t{k}.avi", lambda count: train_frames(count, word, **SHAPE))  # noqa: B023
+        assert torch.equal(clip, resize_centre_crop(torch.from_numpy(frames).permute(3, 0, 1, 2), 16))
+
+
+def test_repeated_augmentation_shows_the_same_frames_through_other_crops(videos: Path) -> None:
+    once, module = clips(videos, seed=3), clips(videos, seed=3, num_sample=3, max_batch_per_device=7)
+    for one in (once, module):
+        one.setup("fit")
+    assert (module.plan.device_size, module.plan.accumulation) == (2, 2)  # of 4 videos: 7 clips are 2 videos
+    assert module.steps_per_epoch == once.steps_per_epoch
+    seen, alone = batches(module), batches(once)
+    visits = Visits(3, TRAIN)
+    assert addresses(seen) == [visits[n] for n in range(TRAIN) for _ in range(3)]
+    assert torch.cat([b["view"] for b in seen]).tolist() == [0, 1, 2] * TRAIN
+    assert torch.cat([b["weight"] for b in seen]).sum().item() == pytest.approx(TRAIN)
+    video = torch.cat([b["video"] for b in seen]).view(TRAIN, 3, 3, 4, 16, 16)
+    assert torch.equal(video[:, 0], torch.cat([b["video"] for b in alone]))  # the first is what one alone would be
+    assert not torch.equal(video[:, 1], video[:, 2])
+    for n in (0, 7):
+        index, epoch = visits[n]
+        address = torch.tensor([index]), epoch
+        word = int(rng.words(rng.Stream.FRAMES, 3, *address)[0, 0, 0])
+        frames = read_frames(
+            videos / CLASSES[index % 3] / f"v{index}.avi",
+            lambda count: train_frames(count, word, **SHAPE),  # noqa: B023
+        )
+        words = rng.words(rng.Stream.RESIZED_CROP, 3, *address, 3 * ATTEMPTS)[0, 2 * ATTEMPTS :]
+        clip = random_resized_crop(torch.from_numpy(frames).permute(3, 0, 1, 2), 16, words)
+        clip = flip(clip) if rng.uniform(rng.words(rng.Stream.FLIP, 3, *address, 3))[0, 2, 0] < 0.5 else clip
+        assert torch.equal(video[n, 2], clip)
+
+
+def test_a_video_is_decoded_once_for_all_its_views(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path, *args: Any) -> Any:
+        read.append(path)
+        return read_frames(path, *args)
+
+    monkeypatch.setattr("vsr.data.decoded.read_frames", counted)
+    module = clips(videos, num_sample=2, test_segments=3, test_crops=3)
+    for stage, epochs in (("fit", "train"), ("test", "test")):
+        module.setup(stage)
+        read.clear()
+        batches(module, epochs)
+        assert len(read) == len(set(read)) == {"train": TRAIN, "test": TEST}[epochs]
+
+
+def test_testing_shows_every_view_as_released_code_cuts_it(videos: Path) -> None:
+    module = clips(videos, stride=1, max_batch_per_device=13, test_segments=3, test_crops=2)
+    module.setup("test")
+    seen = batches(module, "test")
+    assert [len(b["index"].unique()) for b in seen] == [2, 2, 1]  # 13 clips are two videos of 6
+    assert addresses(seen) == sorted(addresses(seen))
+    shown = {
+        (int(b["index"][j]), int(b["view"][j])): (b["video"][j], float(b["weight"][j]))
+        for b in seen
+        for j in range(len(b["view"]))
+    }
+    for k in range(TEST):
+        every = torch.from_numpy(read_frames(videos / CLASSES[k % 3] / f"t{k}.avi", np.arange))
+        segments = view_frames(len(every), 3, 4, 1)
+        assert len({tuple(row) for row in segments.tolist()}) == 3
+        for s, frames in enumerate(segments):
+            small = TF.resize(every[frames].permute(0, 3, 1, 2), [16], antialias=False)
+            spare = max(small.shape[-2:]) - 16
+            for c, begin in enumerate((0, spare)):
+                cut = small[..., begin : begin + 16] if small.shape[-1] > 16 else small[..., begin : begin + 16, :]
+                clip, weight = shown[k, s * 2 + c]
+                assert torch.equal(clip, cut.transpose(0, 1))
+                assert weight == pytest.approx(1 / 6)
+
+
+def test_equal_views_of_short_and_of_square_videos_are_made_once(tmp_path: Path) -> None:
+    folder = lay_out(tmp_path)
+    write(folder / "zoom/t0.avi", 20, count=6, size=(24, 24))  # frames 0, 2, 4 and 4 again
+    write(folder / "turn/t1.avi", 21, count=11, size=(24, 24))
+    write(folder / "fall/t2.avi", 22, count=6, size=(24, 32))
+    module = clips(folder, test_segments=4, test_crops=3)
+    module.setup("test")
+    views: dict[int, dict[int, float]] = {}
+    for batch in batches(module, "test"):
+        for index, view, weight in zip(batch["index"], batch["view"], batch["weight"], strict=True):
+            views.setdefault(int(index), {})[int(view)] = round(float(weight), 6)
+    assert views[0] == {0: 1.0}
+    assert views[1] == {0: 0.5, 6: 0.25, 9: 0.25}  # frames 0, 2, …, 10: segments begin at 0, 0, 1 and 2 of them
+    assert views[2] == {c: round(1 / 3, 6) for c in range(3)}
+    assert all(sum(weights.values()) == pytest.approx(1, abs=1e-5) for weights in views.values())
+
+
+def test_long_videos_have_the_views_of_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "long.avi"
+    write(path, 3, count=180, size=(24, 32))
+    dataset = Clips([Item(path, 0)], "test", 0, 16, 4, 18, segments=5, crops=3)
+    sample = dataset[0]
+    assert sample["video"].shape == (3, 45, 24, 32)  # 0, 4, …, 176, each once
+    assert [view.first for view in sample["views"][::3]] == [0, 7, 14, 21, 29]  # frames 0, 28, 56, 84, 116
+    assert [view.offset for view in sample["views"][:3]] == crop_offsets(24, 32, 18, 3) == [0, 3, 6]
+    assert show(collate([sample], "test"), 16, 18).shape == (15, 3, 16, 18, 18)
+    assert sample["views"][4] == View(first=7, offset=3, number=4, weight=1 / 15)
+
+
+def test_pre_training_on_natural_videos_has_no_labels_and_nothing_to_validate_on(videos: Path) -> None:
+    module = clips(videos, use="pretrain", seed=3)
+    module.setup("fit")
+    seen = batches(module)
+    assert addresses(seen) == [Visits(3, TRAIN)[n] for n in range(TRAIN)]
+    assert all(batch.keys() == {"video", "index", "epoch"} for batch in seen)
+    assert not module.val_dataloader()
+    items = read_split("ucf101", videos, None, 1, "train")[1]
+    samples = [Clips(items, "pretrain", 3, 4, 2, 16)[n] for n in range(4)]
+    assert torch.equal(seen[0]["video"], show(collate(samples, "pretrain"), 4, 16))
+
+
+def test_a_manifest_changes_no_clip_and_a_wrong_one_does_no_harm(videos: Path, tmp_path: Path) -> None:
+    check_videos([VideoSet(str(videos), "ucf101", None, 1, ("train",), 7)], tmp_path / "m.csv", 1)
+    entries = read_manifest(tmp_path / "m.csv")
+    write_manifest([entry._replace(frames=entry.frames + 3) for entry in entries.values()], tmp_path / "wrong.csv")
+    shown = []
+    for manifest in (None, "m.csv", "wrong.csv"):
+        module = clips(videos, manifest=manifest and str(tmp_path / manifest))
+        module.setup("fit")
+        assert manifest is None or module._items["train"][0].known_frames() in (10, 13)
+        shown.append(torch.cat([b["video"] for b in batches(module)]))
+    assert torch.equal(shown[0], shown[1])
+    assert shown[2].shape == shown[0].shape
+    (tmp_path / "other.csv").write_text((tmp_path / "m.csv").read_text().replace("/v", "/w"))
+    with pytest.raises(InputError, match=r"other\.csv names no readable video"):
+        clips(videos, manifest=str(tmp_path / "other.csv"))
 
 
 def test_two_ranks_share_the_test_videos_without_repeating_any(videos: Path) -> None:
@@ -278,6 +429,10 @@ def test_a_list_smaller_than_the_batch_says_which_batch_fits(videos: Path) -> No
         ({"size": 0}, "size 0"),
         ({"max_bad_share": 1.0}, "max_bad_share 1.0"),
         ({"global_batch_size": 0}, "global_batch_size 0"),
+        ({"num_sample": 0}, "num_sample 0"),
+        ({"test_crops": 0}, "test_crops 0"),
+        ({"num_sample": 2, "use": "pretrain"}, "num_sample 2 is of fine-tuning"),
+        ({"num_sample": 9}, "max_batch_per_device 8 is less than the num_sample 9"),
         ({"layout": "ucf11"}, "did you mean 'ucf101'"),
         ({"split": 2}, "split 2"),
     ],
@@ -336,6 +491,42 @@ def test_a_run_goes_on_amid_an_epoch_with_another_batch_per_device(videos: Path,
     first.save_checkpoint(tmp_path / "half.ckpt")
     _, after = fit(9, 2, tmp_path / "half.ckpt")
     assert before + after == [Visits(0, TRAIN)[n] for n in range(3 * TRAIN)]
+
+
+TINY = [
+    "--config", "configs/scale/laptop.yaml", "--trainer.max_steps", "2", "--trainer.enable_progress_bar", "false",
+    "--trainer.enable_model_summary", "false", "--trainer.accelerator", "cpu", "--data.size", "16",
+    "--data.num_frames", "4", "--data.global_batch_size", "4", "--data.num_workers", "0",
+]  # fmt: skip
+quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+
+
+@quiet
+@pytest.mark.parametrize("name", NATURAL)
+def test_the_papers_natural_baselines_are_pre_trained(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = ["--data.videos", str(videos)]
+    if name == "kinetics400":
+        (tmp_path / "train.csv").write_text((videos.parent / "trainlist01.txt").read_text())
+        place += ["--data.lists", str(tmp_path)]
+    main(["fit", "--config", f"configs/pretrain/{name}.yaml", *TINY, *place])
+    made = json.loads((tmp_path / "runs/pretrain" / name / "default/provenance.json").read_text())
+    assert made["natural_videos"] == f"12 training videos of {name}"
+    assert made["natural_images"] == "none"
+    assert (tmp_path / "runs/pretrain" / name / "default/done").is_file()
+
+
+@quiet
+def test_a_classifier_is_fine_tuned_on_repeated_samples(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    preset = ["--config", "configs/preset/finetune-release.yaml"]
+    config = ["--config", "configs/finetune/ucf101.yaml", *preset, *TINY, "--data.videos", str(videos)]
+    main(["fit", *config])
+    assert (tmp_path / "runs/finetune/ucf101/default/done").is_file()
 
 
 @pytest.mark.skipif(not (DATA / "jhmdb21").is_dir(), reason=f"no real clips in {DATA} (VSR_TEST_DATA)")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vsr.data import lists
-from vsr.data.lists import read_split
+from vsr.data.lists import Item, read_split
 from vsr.errors import InputError
 
 DATA = Path(os.environ.get("VSR_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
@@ -171,7 +171,7 @@ def test_csv_paths_may_be_absolute_and_classes_named(tree: Tree, tmp_path: Path)
     root = tree({"videos/train.csv": f"{away} 1\n", "videos/classes.txt": "walk\nrun far\n"})
     classes, items = read_split("csv", root / "videos", None, 1, "train")
     assert classes == ["walk", "run far"]
-    assert items == [(away, 1)]
+    assert items == [Item(away, 1)]
 
 
 def test_csv_val_and_test_stand_in_for_each_other_and_say_so(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
@@ -224,6 +224,21 @@ def test_folders_are_read_in_alphabetical_order(tree: Tree, caplog: pytest.LogCa
     assert not caplog.records
     assert read(root, "folders", "val", where=None)[1] == [("test/walk/d.mp4", 1)]
     assert "val is missing, test stands in" in caplog.text
+
+
+def test_classes_that_differ_only_in_case_are_refused(tree: Tree) -> None:
+    message = error(tree(FOLDERS | {"videos/train/Walk/e.mp4": ""}), "folders", where=None)
+    assert "the classes 'Walk' and 'walk' differ only in case" in message
+    root = tree(CSV | {"lists/classes.txt": "a\nb\nc\nB\nd\n"})
+    assert "'b' and 'B' differ only in case" in error(root, "csv")
+
+
+def test_a_missing_video_may_be_asked_for(tree: Tree) -> None:
+    root = tree(UCF101)
+    (root / "videos/Zumba/z.avi").unlink()
+    assert "1 of 2 videos are missing" in error(root, "ucf101")
+    items = read_split("ucf101", root / "videos", root / "lists", 1, "train", must_exist=False)[1]
+    assert [item.path.name for item in items] == ["v_a b.avi", "z.avi"]
 
 
 def test_folders_errors(tree: Tree) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vsr.data.sampling import centre_frames, pretrain_frames, train_frames, view_frames
+from vsr.data.sampling import centre_frames, crop_offsets, pretrain_frames, train_frames, view_frames
 from vsr.errors import InputError
 
 LAST_WORD = 2**32 - 1
@@ -81,6 +81,21 @@ def test_view_frames_of_a_short_video_are_all_the_same(length: int) -> None:
     assert views.tolist() == [every + [every[-1]] * (16 - len(every))] * 5
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "crops", "expected"),
+    [
+        (240, 320, 3, [0, 37, 74]),  # UCF101: 224 x 298, step 37
+        (320, 240, 3, [0, 37, 74]),
+        (240, 426, 3, [0, 86, 173]),  # 224 x 397, step 86.5
+        (256, 256, 3, [0, 0, 0]),
+        (240, 320, 1, [37]),
+        (100, 1000, 2, [0, 2016]),
+    ],
+)
+def test_squares_are_spread_along_the_longer_side(height: int, width: int, crops: int, expected: list[int]) -> None:
+    assert crop_offsets(height, width, 224, crops) == expected
+
+
 def test_one_view_is_the_middle_and_ten_cover_the_video() -> None:
     assert view_frames(180, 1)[:, 0].tolist() == [14 * 4]
     views = view_frames(300, 10, stride=2)
@@ -111,3 +126,5 @@ def test_what_is_not_positive_is_named() -> None:
         centre_frames(0)
     with pytest.raises(InputError, match="views 0"):
         view_frames(10, 0)
+    with pytest.raises(InputError, match="crops 0"):
+        crop_offsets(10, 10, 10, 0)

@@ -18,6 +18,11 @@ class Batch(TypedDict):
         index: int64 (B,), which video of the set.
         epoch: int64 (B,), which clip of it.
         label: int64 (B,), the class, where there is one.
+        view: int64 (B,), where there are labels: which view of the video. The views of a video stand side by side in
+            one batch: in training ``num_sample`` crops of the same frames, 0, 1, …; in testing those of segment s and
+            crop c, ``s * crops + c``, from which the ones that equal an earlier one are left out.
+        weight: float32 (B,), where there are labels: the view's share of its video. A video's weights sum to 1, so
+            that the mean over all its views is the weighted sum over those that are here.
         share: int64 (B,), in a mixture, which of its shares; index and epoch are then of the share's set.
     """
 
@@ -25,4 +30,6 @@ class Batch(TypedDict):
     index: Tensor
     epoch: Tensor
     label: NotRequired[Tensor]
+    view: NotRequired[Tensor]
+    weight: NotRequired[Tensor]
     share: NotRequired[Tensor]

@@ -26,10 +26,23 @@ class Item(NamedTuple):
     Attributes:
         path: the video file.
         label: its class, an index into the list of classes.
+        frames: how many decode, from a manifest; None where none says.
+        size: the bytes that the file had then.
     """
 
     path: Path
     label: int
+    frames: int | None = None
+    size: int | None = None
+
+    def known_frames(self) -> int | None:
+        """``frames``, where the file still has its size."""
+        if self.frames is None:
+            return None
+        try:
+            return self.frames if self.path.stat().st_size == self.size else None
+        except OSError:
+            return None
 
 
 class _Entry(NamedTuple):
@@ -44,7 +57,7 @@ _Read = tuple[list[str], list[_Entry]]
 
 
 def read_split(
-    layout: Layout, videos: str | Path, lists: str | Path | None, split: int, subset: Subset
+    layout: Layout, videos: str | Path, lists: str | Path | None, split: int, subset: Subset, must_exist: bool = True
 ) -> tuple[list[str], list[Item]]:
     """The classes of a set of videos and the labelled files of one subset, in the order of its list.
 
@@ -69,10 +82,11 @@ def read_split(
             ``videos``; for csv ``videos`` itself. The layout ``folders`` has no lists.
         split: 1, 2 or 3 for the three splits of ucf101 and hmdb51; 1 for the others.
         subset: ``train``, ``val`` or ``test``.
+        must_exist: refuse a list that names missing videos; all are looked up before any is decoded.
 
     Raises:
         InputError: a list is missing, empty or has a bad line, a class is not in the index, a label is out of
-            range, the split is unknown, or videos are missing (all are looked up before any is decoded).
+            range, the split is unknown, or videos are missing.
 
     Source: Soomro et al., "UCF101", CRCV-TR-12-01; Kuehne et al., "HMDB", ICCV 2011; Tong et al., "VideoMAE".
     """
@@ -93,9 +107,17 @@ def read_split(
         "ucf101": _ucf101, "hmdb51": _hmdb51, "csv": _csv, "folders": _folders,
     }  # fmt: skip
     classes, entries = readers[layout](videos, where, split, subset)
+    spelled: dict[str, str] = {}
+    for name in classes:
+        if spelled.setdefault(name.lower(), name) != name:
+            raise InputError(
+                f"{where}: the classes {spelled[name.lower()]!r} and {name!r} differ only in case, which not every "
+                "file system can tell apart: rename one"
+            )
     if not entries:
         raise InputError(f"{where}: the {subset} list of split {split} is empty: check it and the layout ({layout})")
-    _check_videos(entries, videos)
+    if must_exist:
+        _check_videos(entries, videos)
     return classes, [Item(entry.path, entry.label) for entry in entries]
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from vsr.data import Batch
 from vsr.data.ahead import Addresses
 from vsr.data.batches import Visits
-from vsr.data.clips import Clips, DecodedBatch, Unreadable, collate, spare_inherited, views
+from vsr.data.decoded import Clips, DecodedBatch, Unreadable, collate, show, spare_inherited
 from vsr.data.lists import Layout, read_split
 from vsr.data.synthetic import RecipeClips, RenderedVideos, with_folder
 from vsr.errors import InputError
@@ -241,6 +241,13 @@ class VideoMixture(RenderedVideos):
         """What is rendered: the recipes of the synthetic shares, each with its share of the samples."""
         return [(clips.recipe, self.shares[k].weight) for k, clips in self.rendered.items()]
 
+    def where(self, index: int, epoch: int, share: int = 0) -> tuple[str, str]:
+        """A clip's address in words, and the command that shows the clip, or the video's path."""
+        if share in self.rendered:
+            return self.rendered[share].where(index, epoch)
+        path = self.natural[share].items[index].path
+        return f"{self.name} share {share} index {index} epoch {epoch}", str(path)
+
     def provenance(self) -> dict[str, Any]:
         """What the clips are made from, share by share and together, as plain values."""
         shares = [{"weight": share.weight, **self._share_provenance(k)} for k, share in enumerate(self.shares)]
@@ -256,6 +263,9 @@ class VideoMixture(RenderedVideos):
         share, count = self.shares[k], len(self.natural[k])
         split = f"{share.layout}, split {share.split}" if share.layout in ("ucf101", "hmdb51") else share.layout
         return {
+            "layout": share.layout,
+            "split": share.split,
+            "videos": count,
             "natural_videos": f"{count} training videos in {share.videos or self.videos} ({split})",
             "natural_images": "none",
         }
@@ -296,7 +306,7 @@ class VideoMixture(RenderedVideos):
         for k, decoded in batch["natural"].items():
             self._limits[k].count(decoded)
             at = _positions(batch["now"][2], k, self.device)
-            video.index_copy_(0, at, views(decoded, self.size))
+            video.index_copy_(0, at, show(decoded, self.num_frames, self.size))
             index = index.index_copy(0, at, decoded["index"])  # another's, where one can't be read
         return Batch(video=video, index=index, epoch=epoch, share=share)
 

@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip: pure functions of its length.
+"""Which frames of a video make a clip, and which squares of a frame are tested: pure functions of its size.
 
 In all of them T is the number of frames in the video, ``num_frames`` n that of the clip, ``stride`` r
 ("sampling rate") and S = n r. Frame numbers start at 0.
@@ -93,6 +93,27 @@ def view_frames(length: int, views: int, num_frames: int = 16, stride: int = 4) 
     spare = len(every) - num_frames
     starts = [int(c * (spare / (views - 1))) for c in range(views)] if views > 1 else [spare // 2]
     return np.stack([every[start : start + num_frames] for start in starts])
+
+
+def crop_offsets(height: int, width: int, size: int, crops: int) -> list[int]:
+    """The spatial views of a video for testing: squares spread evenly along the longer side, from end to end.
+
+    The short side is resized to ``size`` and the longer one to L = int(size * long / short). Square s begins at int(s
+    (L - size) / (crops - 1)). In square videos all are equal.
+
+    Args:
+        height: of the frames, px.
+        width: of the frames, px.
+        size: side of the squares, px.
+        crops: how many; one is the middle (released code divides by zero there).
+
+    Returns:
+        Where each begins along the longer side, px after resizing.
+    """
+    if crops < 1:
+        raise InputError(f"crops {crops} is not a positive number: give 1 or more")
+    spare = int(size * max(height, width) / min(height, width)) - size
+    return [int(s * (spare / (crops - 1))) for s in range(crops)] if crops > 1 else [round(spare / 2)]
 
 
 def _window(end: int, num_frames: int, stride: int) -> Frames:
