@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from vsr.errors import InputError
 from vsr.models.masking import tube_mask
@@ -12,6 +13,7 @@ from vsr.models.vit import (
     IMAGENET_STD,
     SIZES,
     Classifier,
+    Decoder,
     MaskedAutoencoder,
     PatchEmbed,
     Size,
@@ -207,6 +209,36 @@ class TestMaskedAutoencoder:
         video, (keep, masked) = clips(), mask()
         alone = mae(video[1:], keep[1:], masked[1:])
         torch.testing.assert_close(mae(video, keep, masked)[1:], alone, atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("depth", [1, 3])
+    def test_last_block_leaves_out_what_nobody_reads(self, depth):
+        """Output and all gradients as if every token asked, in float64."""
+        torch.manual_seed(0)
+        decoder = noisy(Decoder(replace(SMALL, decoder_depth=depth), 12)).double()
+        given = torch.randn(2, 32, SMALL.decoder_width, dtype=torch.float64, requires_grad=True)
+
+        def plain(tokens):
+            for block in decoder.blocks:
+                tokens = block(tokens)
+            return decoder.head(decoder.norm(tokens[:, -24:]))
+
+        results = []
+        for forward in (plain, lambda tokens: decoder(tokens, 24)):
+            prediction = forward(given)
+            of_what = [given, *decoder.parameters()]
+            results.append([prediction, *torch.autograd.grad(prediction.square().sum(), of_what)])
+        for want, got in zip(*results, strict=True):
+            torch.testing.assert_close(got, want, atol=1e-12, rtol=1e-12)
+            assert want.abs().max() > 1e-3
+
+    def test_last_block_costs_less(self):
+        with torch.device("meta"):
+            decoder, given = Decoder(SMALL, 12), torch.empty(1, 32, SMALL.decoder_width)
+            with FlopCounterMode(display=False) as counter:
+                decoder(given, 24)
+        d, masked, tokens = SMALL.decoder_width, 24, 32
+        in_block = (2 * tokens + 10 * masked) * d**2 + 2 * masked * tokens * d
+        assert counter.get_total_flops() == 2 * (in_block + masked * d * 12)
 
     def test_one_graph(self, mae):
         torch._dynamo.reset()

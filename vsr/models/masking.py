@@ -112,7 +112,10 @@ def tube_mask(seed: int, index: Tensor, epoch: Tensor | int, grid: Grid, mask_ra
 
 def gather_tokens(tokens: Tensor, idx: Tensor) -> Tensor:
     """The tokens ``idx`` (B, K) of ``tokens`` (B, L, D): (B, K, D), in the order of ``idx``."""
-    return tokens.gather(1, idx[..., None].expand(-1, -1, tokens.shape[-1]))
+    first = torch.arange(len(tokens), device=idx.device)[:, None] * tokens.shape[1]
+    # Token by token: gather() would look up where to read for each element.
+    rows = tokens.flatten(0, 1).index_select(0, (first + idx).flatten())
+    return rows.reshape(*idx.shape, -1)
 
 
 def patchify(video: Tensor, patch_size: int, tubelet_size: int) -> Tensor:
@@ -161,13 +164,8 @@ def tube_statistics(tubes: Tensor, channels: int = 3) -> tuple[Tensor, Tensor]:
     Returns:
         mean and standard deviation, float32 (B, L, 1, C), in levels of 0..255.
     """
-    pixels = _pixels(tubes, channels)  # (B, L, P, C)
-    count = pixels.shape[-2]
-    # A sum of whole levels is exact and so is its quotient where all pixels are equal; Tensor.mean()
-    # multiplies by 1 / count on some devices, and a constant tube would get noise in the place of zeros.
-    mean = pixels.sum(-2, keepdim=True) / count
-    variance = (pixels - mean).square().sum(-2, keepdim=True) / (count - 1)
-    return mean, variance.sqrt()
+    mean, std, _ = _moments(_pixels(tubes, channels))
+    return mean, std
 
 
 def normalized_target(tubes: Tensor, channels: int = 3) -> Tensor:
@@ -184,9 +182,8 @@ def normalized_target(tubes: Tensor, channels: int = 3) -> Tensor:
         float32 (B, L, P C), same order, without gradient.
     """
     with torch.no_grad():
-        mean, std = tube_statistics(tubes, channels)
-        pixels = _pixels(tubes, channels)
-        target: Tensor = (pixels - mean) / (std + EPSILON)
+        _, std, centred = _moments(_pixels(tubes, channels))
+        target: Tensor = centred / (std + EPSILON)
         return target.flatten(-2)
 
 
@@ -208,6 +205,17 @@ def denormalize(prediction: Tensor, tubes: Tensor, channels: int = 3) -> Tensor:
     pixels = _pixels(prediction, channels)
     restored: Tensor = pixels * (std + EPSILON) + mean
     return restored.flatten(-2)
+
+
+def _moments(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and unbiased standard deviation (B, L, 1, C) of pixels (B, L, P, C), and what they differ from the mean."""
+    count = pixels.shape[-2]
+    # A sum of whole levels is exact and so is its quotient where all pixels are equal; Tensor.mean()
+    # multiplies by 1 / count on some devices, and a constant tube would get noise in the place of zeros.
+    mean = pixels.sum(-2, keepdim=True) / count
+    centred = pixels - mean
+    variance = centred.square().sum(-2, keepdim=True) / (count - 1)
+    return mean, variance.sqrt(), centred
 
 
 def _pixels(tubes: Tensor, channels: int) -> Tensor:

@@ -1,9 +1,9 @@
 """The vision transformers of VideoMAE, from timm's BEiT blocks.
 
 Architecture, initial values and parameter names are those of VideoMAE (Tong et al., NeurIPS 2022), so weights
-can be exchanged name by name. Three things are done in another way with the same result: only the tubes that
-are used get embedded, tokens are gathered by number (static shapes, one graph under ``torch.compile``), and
-attention is fused.
+can be exchanged name by name. Four things are done in another way with the same result: only the tubes that
+are used get embedded, tokens are gathered by number (static shapes, one graph under ``torch.compile``),
+attention is fused, and the last block of the decoder computes the masked tokens only.
 
 Letters: B videos, C colour channels, T frames, H rows, W columns, L tokens, D width.
 """
@@ -14,9 +14,11 @@ from functools import partial
 from typing import Literal
 
 import torch
-from timm.models.beit import Block
+from einops import rearrange
+from timm.models import beit
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from vsr.errors import InputError, nearest
 from vsr.models.masking import gather_tokens, patchify, token_grid
@@ -95,7 +97,36 @@ def sincos_table(positions: int, width: int) -> Tensor:
     return table.to(torch.float32).to(torch.get_default_device())
 
 
-def transformer_blocks(width: int, depth: int, heads: int, drop_path: float = 0.0) -> nn.ModuleList:
+class Block(beit.Block):  # type: ignore[misc, unused-ignore]
+    """timm's BEiT block, in which the last tokens alone can ask."""
+
+    def forward(self, tokens: Tensor, asking: int | None = None) -> Tensor:
+        """Attention and MLP.
+
+        Args:
+            tokens: (B, L, D).
+            asking: how many tokens, from the end, are wanted; the others are only attended to. Null: all.
+
+        Returns:
+            (B, L, D), or its last ``asking`` tokens.
+        """
+        if asking is None:
+            every: Tensor = super().forward(tokens)
+            return every
+        attn, normed, last = self.attn, self.norm1(tokens), tokens[:, -asking:]
+        width = tokens.shape[-1]
+        of_query, of_rest = attn.qkv.weight.split((width, 2 * width))
+        query = F.linear(normed[:, -asking:], of_query, attn.q_bias)
+        key_value = F.linear(normed, of_rest, torch.cat((attn.k_bias, attn.v_bias)))
+        query = rearrange(query, "b l (heads d) -> b heads l d", heads=attn.num_heads)
+        key, value = rearrange(key_value, "b l (two heads d) -> two b heads l d", two=2, heads=attn.num_heads)
+        found = rearrange(F.scaled_dot_product_attention(query, key, value), "b heads l d -> b l (heads d)")
+        last = last + self.drop_path1(attn.proj(found))
+        wanted: Tensor = last + self.drop_path2(self.mlp(self.norm2(last)))
+        return wanted
+
+
+class Blocks(nn.ModuleList):
     """Pre-norm blocks with separate q and v biases (none for k), MLP ratio 4, exact GELU, LayerNorm eps 1e-6.
 
     Args:
@@ -103,18 +134,34 @@ def transformer_blocks(width: int, depth: int, heads: int, drop_path: float = 0.
         depth: number of blocks.
         heads: attention heads.
         drop_path: share of the samples for which the last block is left out; it grows linearly from 0.
+
+    Attributes:
+        checkpoint_activations: keep only what goes into a block, and compute the rest again for its gradient.
     """
-    return nn.ModuleList(
-        Block(
-            width,
-            heads,
-            qkv_bias=True,
-            mlp_ratio=4.0,
-            drop_path=drop_path * i / max(depth - 1, 1),
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+
+    def __init__(self, width: int, depth: int, heads: int, drop_path: float = 0.0) -> None:
+        super().__init__(
+            Block(
+                width,
+                heads,
+                qkv_bias=True,
+                mlp_ratio=4.0,
+                drop_path=drop_path * i / max(depth - 1, 1),
+                norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            )
+            for i in range(depth)
         )
-        for i in range(depth)
-    )
+        self.checkpoint_activations = False
+
+    def forward(self, tokens: Tensor, asking: int | None = None) -> Tensor:
+        """Tokens (B, L, D) after the last block; with ``asking``, the last so many of them."""
+        for number, block in enumerate(self, start=1):
+            wanted = asking if number == len(self) else None
+            if self.checkpoint_activations:
+                tokens = checkpoint(block, tokens, wanted, use_reentrant=False)
+            else:
+                tokens = block(tokens, wanted)
+        return tokens
 
 
 class PatchEmbed(nn.Module):
@@ -192,7 +239,7 @@ class Encoder(nn.Module):
     def __init__(self, size: Size, image_size: int, num_frames: int, patch_size: int, tubelet_size: int) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(size.width, image_size, num_frames, patch_size, tubelet_size)
-        self.blocks = transformer_blocks(size.width, size.depth, size.heads)
+        self.blocks = Blocks(size.width, size.depth, size.heads)
         self.norm = nn.LayerNorm(size.width, eps=1e-6)
         self.head = nn.Identity()
         self.apply(_initialise(nn.init.xavier_uniform_))
@@ -207,10 +254,7 @@ class Encoder(nn.Module):
         Returns:
             (B, K, D) or (B, L, D).
         """
-        tokens: Tensor = self.patch_embed(video, idx_keep)
-        for block in self.blocks:
-            tokens = block(tokens)
-        encoded: Tensor = self.head(self.norm(tokens))
+        encoded: Tensor = self.head(self.norm(self.blocks(self.patch_embed(video, idx_keep))))
         return encoded
 
 
@@ -224,16 +268,14 @@ class Decoder(nn.Module):
 
     def __init__(self, size: Size, tube_elements: int) -> None:
         super().__init__()
-        self.blocks = transformer_blocks(size.decoder_width, size.decoder_depth, size.decoder_heads)
+        self.blocks = Blocks(size.decoder_width, size.decoder_depth, size.decoder_heads)
         self.norm = nn.LayerNorm(size.decoder_width, eps=1e-6)
         self.head = nn.Linear(size.decoder_width, tube_elements)
         self.apply(_initialise(nn.init.xavier_uniform_))
 
     def forward(self, tokens: Tensor, num_masked: int) -> Tensor:
         """Predict the last ``num_masked`` of the tokens (B, L, D): (B, num_masked, P C)."""
-        for block in self.blocks:
-            tokens = block(tokens)
-        prediction: Tensor = self.head(self.norm(tokens[:, -num_masked:]))
+        prediction: Tensor = self.head(self.norm(self.blocks(tokens, num_masked)))
         return prediction
 
 
@@ -323,7 +365,7 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(size.width, image_size, num_frames, patch_size, tubelet_size)
-        self.blocks = transformer_blocks(size.width, size.depth, size.heads, drop_path)
+        self.blocks = Blocks(size.width, size.depth, size.heads, drop_path)
         self.fc_norm = nn.LayerNorm(size.width, eps=1e-6)
         self.dropout = nn.Dropout(head_dropout)
         self.head = nn.Linear(size.width, num_classes)
@@ -334,9 +376,7 @@ class Classifier(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """Classify videos (B, C, T, H, W), uint8, or float in 0..255: logits (B, K)."""
-        tokens: Tensor = self.patch_embed(video)
-        for block in self.blocks:
-            tokens = block(tokens)
+        tokens: Tensor = self.blocks(self.patch_embed(video))
         logits: Tensor = self.head(self.dropout(self.fc_norm(tokens.mean(dim=1))))
         return logits
 
