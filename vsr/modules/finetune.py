@@ -1,6 +1,7 @@
 """Fine-tuning: the whole network learns to name the action in a video."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import lightning.pytorch as L
 import torch
@@ -8,13 +9,37 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from vsr.errors import InputError
+from vsr.models.cost import training_flops
 from vsr.models.exchange import load_classifier, load_encoder
 from vsr.models.vit import Classifier, SizeName, size_named
+from vsr.modules.execution import compile_in_place, compiles, recompute_blocks, uncompiled
+from vsr.modules.guard import StepGuard
+from vsr.modules.mixup import mix, mix_words
 from vsr.modules.optim import Optimisation
+
+
+class _FiniteMean(Metric):
+    """Mean of the values that are finite. torchmetrics' own looks for others by waiting for the device."""
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor) -> None:
+        finite = values.isfinite()
+        self.total += torch.where(finite, values, 0).sum()
+        self.count += finite.sum()
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
 
 
 class ActionClassifier(L.LightningModule):
@@ -23,9 +48,9 @@ class ActionClassifier(L.LightningModule):
     What ``checkpoint`` must be depends on the verb: for ``fit`` an encoder to start from, for ``validate``,
     ``test`` and ``predict`` a whole classifier. A run that resumes (``--ckpt_path``) doesn't read it.
 
-    Logged: ``loss`` and ``lr`` (each step), ``train_loss``, ``val_acc1``, ``val_acc5``, ``test_acc1``,
-        ``test_acc5``
-    and ``test_mean_class_acc`` (mean over the classes that have clips), all shares 0..1; over all ranks.
+    Logged: ``loss`` and ``lr`` (each step), ``train_loss`` (of the clips whose loss is finite), ``val_acc1``,
+    ``val_acc5``, ``test_acc1``, ``test_acc5`` and ``test_mean_class_acc`` (mean over the classes that have clips), all
+    shares 0..1; over all ranks. With them what :class:`~vsr.modules.guard.StepGuard` logs.
 
     Args:
         num_classes: K.
@@ -40,6 +65,9 @@ class ActionClassifier(L.LightningModule):
             0.2).
         head_dropout: share of the features dropped before the head, 0..1 (table 6: 0.0; the release: 0.5).
         label_smoothing: 0..1 (table 6: 0.1).
+        mixup: alpha of mixup, 0..1; 0: none (table 6: 0.8). See :func:`~vsr.modules.mixup.mix`.
+        cutmix: alpha of CutMix, 0..1; 0: none (table 6: 1.0). With both, each has half of the micro-batches (VideoMAE's
+            code; not printed). A micro-batch of one clip isn't mixed.
         layer_decay: each layer learns this much slower than the one above (table 6: 0.7).
         base_lr: peak learning rate for 256 videos, scaled by ``global_batch_size`` (table 6: 1e-3).
         min_lr: learning rate at the end for 256 videos, scaled likewise (VideoMAE's scripts: 1e-5; not
@@ -49,7 +77,13 @@ class ActionClassifier(L.LightningModule):
         warmup: share of all steps in which the rate rises from 0, 0..1 (table 6: 5 of 100 epochs).
         global_batch_size: videos per optimiser step, all devices and accumulation steps together (table 6:
             256).
-        seed: of the initial weights (from scratch all, else those of the head), in [0, 2^64).
+        clip_grad: gradients of a larger total norm are scaled down to it; null: no clipping, as in the paper.
+        max_skipped_steps: a step whose loss or gradient is not finite is skipped; so many in a row end the run.
+        compile: compile the network in place when training starts; null: on CUDA only. Evaluation comes in other
+            shapes and runs uncompiled.
+        checkpoint_activations: keep only what goes into each block and compute the rest again for its gradient:
+            less memory, more time, the same result.
+        seed: of the initial weights (from scratch all, else those of the head) and of mixing, in [0, 2^64).
 
     Raises:
         InputError: an argument is out of its range.
@@ -67,6 +101,8 @@ class ActionClassifier(L.LightningModule):
         drop_path: float = 0.2,
         head_dropout: float = 0.0,
         label_smoothing: float = 0.1,
+        mixup: float = 0.8,
+        cutmix: float = 1.0,
         layer_decay: float = 0.7,
         base_lr: float = 1e-3,
         min_lr: float = 1e-5,
@@ -74,6 +110,10 @@ class ActionClassifier(L.LightningModule):
         betas: tuple[float, float] = (0.9, 0.95),
         warmup: float = 0.05,
         global_batch_size: int = 256,
+        clip_grad: float | None = None,
+        max_skipped_steps: int = 10,
+        compile: bool | None = None,
+        checkpoint_activations: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -84,22 +124,31 @@ class ActionClassifier(L.LightningModule):
         for name, share in shares.items():
             if not 0 <= share < 1:
                 raise InputError(f"{name} {share} is not a share: give 0 or more, less than 1")
+        for name, alpha in {"mixup": mixup, "cutmix": cutmix}.items():
+            if not 0 <= alpha <= 1:
+                raise InputError(f"{name} {alpha} is not in 0 .. 1: give more than 0, up to 1, or 0 for none")
         self.checkpoint, self.label_smoothing, self.layer_decay = checkpoint, label_smoothing, layer_decay
+        self.mixup, self.cutmix, self.num_classes, self.seed = mixup, cutmix, num_classes, seed
         self.optimisation = Optimisation(base_lr, min_lr, weight_decay, betas, warmup, global_batch_size)
+        self.guard = StepGuard(clip_grad, max_skipped_steps)
+        self._network = partial(
+            Classifier,
+            size_named(size),
+            num_classes,
+            image_size,
+            num_frames,
+            patch_size,
+            tubelet_size,
+            drop_path=drop_path,
+            head_dropout=head_dropout,
+        )
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.model = Classifier(
-                size_named(size),
-                num_classes,
-                image_size,
-                num_frames,
-                patch_size,
-                tubelet_size,
-                drop_path=drop_path,
-                head_dropout=head_dropout,
-            )
+            self.model = self._network()
+        if checkpoint_activations:
+            recompute_blocks(self.model)
         self._fitted = False
-        self.train_loss = MeanMetric()
+        self.train_loss = _FiniteMean()
         self.val_acc1, self.test_acc1 = (MulticlassAccuracy(num_classes, average="micro") for _ in range(2))
         self.val_acc5, self.test_acc5 = (
             MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro") for _ in range(2)
@@ -114,14 +163,34 @@ class ActionClassifier(L.LightningModule):
         logits: Tensor = self.model(video)
         return logits
 
+    @property
+    def flops_per_clip(self) -> int:
+        """FLOP of one clip's forward and backward pass, see :func:`vsr.models.cost.training_flops`."""
+        shape = self.model.patch_embed.clip_shape
+        return training_flops(self._network, lambda: torch.empty(1, *shape, dtype=torch.uint8))
+
+    def configure_model(self) -> None:
+        """Refuse a strategy that shards, which only pre-training can use.
+
+        Raises:
+            InputError: the strategy is ``ModelParallelStrategy``.
+        """
+        if self.device_mesh is not None:
+            raise InputError(
+                "a classifier can't be sharded by ModelParallelStrategy: leave out configs/scale/fsdp2.yaml; "
+                "--model.checkpoint_activations true saves memory, too"
+            )
+
     # Weights are loaded when a loop starts, not in setup(): only then does Trainer.ckpt_path tell whether the
     # run resumes, in which case Lightning has loaded everything already.
 
     def on_fit_start(self) -> None:
-        """Start from the encoder in ``checkpoint``, if any, unless the run resumes or goes on."""
+        """Start from the encoder in ``checkpoint``, if any, unless the run resumes or goes on; compile if wanted."""
         if self.checkpoint is not None and not self.trainer.ckpt_path and not self._fitted:
             load_encoder(self.model, self.checkpoint)
         self._fitted = True
+        if compiles(self):
+            compile_in_place(self.model)
 
     def on_validation_start(self) -> None:
         """For ``validate``: load the classifier in ``checkpoint``."""
@@ -147,11 +216,17 @@ class ActionClassifier(L.LightningModule):
         load_classifier(self.model, self.checkpoint)
 
     def training_step(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy with smoothed labels, in float32 whatever the precision."""
-        logits = self(batch["video"])
+        """Cross-entropy with mixed and smoothed labels, in float32 whatever the precision."""
+        video, target = batch["video"], batch["label"]
+        if self.mixup or self.cutmix:
+            words = mix_words(self.seed, batch["index"], batch["epoch"])
+            video, target = mix(video, target, self.num_classes, self.mixup, self.cutmix, words)
+        logits = self(video)
         with torch.autocast(logits.device.type, enabled=False):
-            loss = F.cross_entropy(logits.float(), batch["label"], label_smoothing=self.label_smoothing)
-        self.train_loss.update(loss.detach(), weight=len(logits))
+            losses = F.cross_entropy(logits.float(), target, reduction="none", label_smoothing=self.label_smoothing)
+        self.guard.see(losses, batch)
+        loss = losses.mean()
+        self.train_loss.update(losses.detach())
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True)
         # As a tensor on the CPU: Lightning would copy a number to the device, which waits for the device.
@@ -159,6 +234,7 @@ class ActionClassifier(L.LightningModule):
         self.log("lr", torch.tensor(rate), on_step=True, on_epoch=False)
         return loss
 
+    @uncompiled
     def validation_step(self, batch: Mapping[str, Tensor]) -> None:
         """Count what is right among the first one and the first five."""
         logits, label = self(batch["video"]).float(), batch["label"]
@@ -167,6 +243,7 @@ class ActionClassifier(L.LightningModule):
         self.log("val_acc1", self.val_acc1, prog_bar=True, on_step=False, on_epoch=True)
         self.log("val_acc5", self.val_acc5, on_step=False, on_epoch=True)
 
+    @uncompiled
     def test_step(self, batch: Mapping[str, Tensor]) -> None:
         """Count what is right among the first one and the first five, and per class."""
         logits, label = self(batch["video"]).float(), batch["label"]
@@ -184,9 +261,14 @@ class ActionClassifier(L.LightningModule):
         self.log("test_mean_class_acc", accuracy[counts > 0].mean().float())
         self.test_confusion.reset()
 
+    @uncompiled
     def predict_step(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``index`` int64 (B,) and ``probability`` float32 (B, K) of each clip."""
         return {"index": batch["index"], "probability": self(batch["video"]).float().softmax(dim=1)}
+
+    def configure_callbacks(self) -> StepGuard:
+        """The guard over steps that are not finite."""
+        return self.guard
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with layer decay, warm-up and cosine over the whole run."""
