@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vsr.models.exchange import read_weights
+from vsr.modules.optim import total_steps
 
 RESULTS_SCHEMA = 1
 
@@ -23,12 +24,18 @@ class RunFolder(Callback):
 
     def __init__(self) -> None:
         self._provenance: dict[str, Any] = {}
+        self._earlier: dict[str, Any] | None = None
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note what an earlier part of the run was made from."""
+        if trainer.state.fn == "fit":
+            self._earlier = checkpoint.get("provenance", {}) | {"until_step": checkpoint["global_step"]}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the provenance and take away an old ``done``."""
         if trainer.is_global_zero:
             (_folder(trainer) / "done").unlink(missing_ok=True)
-        self._note(trainer, provenance(trainer, pl_module))
+        self._note(trainer, provenance(trainer, pl_module, self._earlier) | {"total_steps": total_steps(trainer)})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the provenance into the checkpoint, and the names of a classifier's classes."""
@@ -40,7 +47,7 @@ class RunFolder(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that training ended by itself."""
-        if trainer.is_global_zero and not trainer.interrupted:
+        if trainer.is_global_zero and not trainer.interrupted and trainer.global_step >= total_steps(trainer):
             (_folder(trainer) / "done").touch()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,21 +73,33 @@ class RunFolder(Callback):
             _write(_folder(trainer) / "results.json", results | provenance(trainer, pl_module))
 
 
-def provenance(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-    """What a checkpoint or a result was made from, as plain values."""
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    origin: dict[str, Any] = {
-        "vsr": version("vsr"),
-        "commit": _commit(),
-        "torch": version("torch"),
-        "module": type(pl_module).__name__,
-        "data_seed": data.seed,
-        "global_batch_size": data.global_batch_size,
-    }
-    origin |= data.provenance()
+def provenance(trainer: Trainer, pl_module: LightningModule, earlier: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a checkpoint or a result was made from, as plain values.
+
+    Args:
+        trainer: of the run.
+        pl_module: what learns.
+        earlier: that of the checkpoint that the run goes on from, with its step as ``until_step``.
+    """
+    origin: dict[str, Any] = {"vsr": version("vsr"), "commit": _commit(), "torch": version("torch")}
+    origin |= subject(trainer.datamodule, pl_module)  # type: ignore[attr-defined]
     learner: Any = pl_module
-    if hasattr(learner, "checkpoint"):
+    if earlier is not None:
+        code = {key: earlier[key] for key in ("until_step", "vsr", "commit", "torch") if key in earlier}
+        origin["earlier_parts"] = [*earlier.get("earlier_parts", []), code]
+    if earlier is not None and "starts_from" in earlier:
+        origin["starts_from"] = earlier["starts_from"]  # the file isn't read again, and may be gone
+    elif hasattr(learner, "checkpoint"):
         origin["starts_from"] = _start(learner.checkpoint)
+    return origin
+
+
+def subject(data: Any, pl_module: LightningModule) -> dict[str, Any]:
+    """What learns from what: the part of the provenance that stays the same when a run is resumed."""
+    clip = {"num_frames": data.num_frames, "stride": data.stride, "size": data.size}
+    origin: dict[str, Any] = {"module": type(pl_module).__name__, "data_seed": data.seed}
+    origin |= {"global_batch_size": data.global_batch_size, "clip": clip}
+    origin |= data.provenance()
     return origin
 
 

@@ -15,7 +15,7 @@ from vsr.data.ahead import Addresses, RenderAhead, WithNext
 from vsr.data.batches import BatchPlan, TrainBatches, Visits
 from vsr.data.resume import recount
 from vsr.errors import InputError
-from vsr.recipe import Recipe
+from vsr.recipe import Recipe, recipe_names
 from vsr.render import Antialias, drawn_on, render_clips
 from vsr.textures.bank import TextureBank
 
@@ -59,10 +59,24 @@ class RecipeClips:
             bank=self.bank, antialias=self.antialias,
         )  # fmt: skip
 
+    def where(self, index: int, epoch: int) -> tuple[str, str]:
+        """A clip's address in words, and the command that shows the clip."""
+        recipe = self.recipe
+        options: dict[str, Any] = {"seed": self.seed, "index": index, "epoch": epoch}
+        options |= {"num_frames": self.num_frames, "stride": self.stride, "size": self.size}
+        if recipe.textured:
+            options["max_textures"] = recipe.texture_pool * max(recipe.texture_frames, 1)
+            options["texture_size"] = recipe.texture_size
+            options |= {"texture_frames": recipe.texture_frames} if recipe.texture_frames > 1 else {}
+            options |= {"texture_folder": recipe.texture_folder} if "images" in recipe.sources else {}
+        shown = recipe.name if recipe.name in recipe_names() else "CONFIG.yaml"
+        said = " ".join(f"--{key} {value}" for key, value in options.items())
+        return f"{recipe.name} index {index} epoch {epoch}", f"vsr render {shown} {said} --clip"
+
     def provenance(self) -> dict[str, Any]:
         """What the clips are made from, as plain values."""
         recipe = self.recipe
-        origin: dict[str, Any] = {"recipe": asdict(recipe), "recipe_hash": recipe.hash}
+        origin: dict[str, Any] = {"recipe": asdict(recipe), "recipe_hash": recipe.hash, "antialias": self.antialias}
         natural = "none"
         if recipe.textured:
             counts = {s: len(range(k, recipe.texture_pool, len(recipe.sources))) for k, s in enumerate(recipe.sources)}
@@ -234,6 +248,10 @@ class SyntheticVideos(RenderedVideos):
     def recipes(self) -> list[tuple[Recipe, float]]:
         """What is rendered: the one recipe, and it alone."""
         return [(self.recipe, 1.0)]
+
+    def where(self, index: int, epoch: int, share: int = 0) -> tuple[str, str]:
+        """A clip's address in words, and the command that shows the clip."""
+        return self.render.where(index, epoch)
 
     def provenance(self) -> dict[str, Any]:
         """What the clips are made from, as plain values."""

@@ -1,0 +1,122 @@
+"""What to do when a run stops with an error, and what is saved of it."""
+
+import errno
+import traceback
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_info
+
+from vsr.callbacks.checkpoints import last_checkpoint, read_checkpoint
+from vsr.errors import InputError
+from vsr.plan import largest_batch, micro_step
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_HEADROOM = 0.9  # of a device's memory: the allocator's blocks don't fit together without gaps
+
+
+class Faults(Callback):
+    """Says, whatever stopped the training: at which step, what was saved, how to go on.
+
+    Of a full or read-only disk, a GPU out of memory and a logger that fails it says the remedy too, as the
+    :class:`~vsr.errors.InputError` behind the error.
+    """
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Before this there is nothing that could be lost."""
+        self._begun = True
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Add remedy and state to the error; of an interruption, say the state."""
+        if not self._begun:
+            return
+        if isinstance(exception, Exception):
+            if exception.__cause__ is None and (said := remedy(exception, trainer, pl_module)):
+                exception.__cause__ = InputError(said)
+            if trainer.is_global_zero:
+                exception.add_note(_state(trainer))
+        else:
+            rank_zero_info(_state(trainer))
+
+
+def remedy(error: Exception, trainer: Trainer, module: LightningModule) -> str | None:
+    """One line on an error that a user can mend; None for any other."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of GPU memory: {_smaller_batch(error, trainer, module)}"
+    logger = failed_logger(error, trainer)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        failed = f"can't write {error.filename or 'to the disk'}: {error.strerror}"
+    elif logger:
+        failed = f"logging failed, {type(error).__name__}: {error}"
+    else:
+        return None
+    return f"{failed}; it is the {logger}'s: to go on without loggers add --trainer.logger false" if logger else failed
+
+
+def failed_logger(error: BaseException, trainer: Trainer) -> str | None:
+    """The name of the logger that an error comes from, if it comes from one."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        me = frame.f_locals.get("self")
+        if isinstance(me, Logger) and any(me is logger for logger in trainer.loggers):
+            return type(me).__name__
+    return None
+
+
+def _smaller_batch(error: BaseException, trainer: Trainer, module: LightningModule) -> str:
+    """What to give as ``max_batch_per_device``, measured with one and two clips where no other process waits."""
+    clips = trainer.datamodule.plan.device_size  # type: ignore[attr-defined]
+    if clips == 1:
+        return "even one clip at a time doesn't fit; take a smaller --model.size, --data.size or --data.num_frames"
+    if trainer.world_size > 1:
+        return f"{clips} clips at once don't fit; try --data.max_batch_per_device {clips // 2}"
+    traceback.clear_frames(error.__traceback__)  # they hold the activations
+    try:
+        peaks = {few: _peak(few, trainer, module) for few in (1, 2)}
+    except torch.OutOfMemoryError:
+        return f"{clips} clips at once don't fit, nor do 2; try --data.max_batch_per_device 1"
+    fits = min(largest_batch(peaks, _room(trainer)), clips - 1)
+    return (
+        f"{clips} clips at once don't fit; by what 1 and 2 of them take, {max(fits, 1)} would: add "
+        f"--data.max_batch_per_device {max(fits, 1)} (the global batch stays the same)"
+    )
+
+
+def _peak(clips: int, trainer: Trainer, module: LightningModule) -> int:
+    """Bytes allocated at most in a micro-step of so many clips."""
+    data, device = trainer.datamodule, trainer.strategy.root_device  # type: ignore[attr-defined]
+    module.zero_grad(set_to_none=True)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    shape = (clips, 3, data.num_frames, data.size, data.size)
+    numbers = torch.zeros(clips, dtype=torch.int64, device=device)
+    batch = {"video": torch.zeros(shape, dtype=torch.uint8, device=device), "label": numbers}
+    micro_step(trainer, module, batch | {"index": numbers, "epoch": numbers, "share": numbers})
+    return torch.cuda.max_memory_allocated(device)
+
+
+def _room(trainer: Trainer) -> int:
+    """Bytes of the GPU that this process may have, less what the optimiser has yet to take."""
+    device = trainer.strategy.root_device
+    free, total = torch.cuda.mem_get_info(device)
+    others = total - free - torch.cuda.memory_reserved(device)
+    optimizer = trainer.optimizers[0]
+    mine = min(total - others, torch.cuda.get_per_process_memory_fraction(device) * total)
+    weights = sum(p.nbytes for group in optimizer.param_groups for p in group["params"])
+    return int(_HEADROOM * mine) - (0 if optimizer.state else 2 * weights)
+
+
+def _state(trainer: Trainer) -> str:
+    path: Path = last_checkpoint(trainer)
+    stopped = f"Stopped at step {trainer.global_step:,}."
+    if not path.exists():
+        return f"{stopped} Nothing had been saved yet: start the run again."
+    try:
+        step = read_checkpoint(path)["global_step"]
+    except InputError as error:
+        return f"{stopped} {error}."
+    return f"{stopped} Saved is step {step:,}, in {path}: go on with the same command and --ckpt_path last."
