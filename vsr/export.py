@@ -47,8 +47,7 @@ def write_video(frames: Frames, path: str | Path, fps: float = 25, title: str = 
         return
     with whole(path) as part:
         if path.suffix == ".gif":
-            first, *rest = (Image.fromarray(frame) for frame in frames)
-            first.save(part, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
+            write_gif(frames, part, fps)
         else:
             write_mp4(frames, part, fps)
 
@@ -81,11 +80,27 @@ def sheet(
     labels: list[str] | None = None,
     columns: list[str] | None = None,
 ) -> None:
-    """Write a contact sheet: one row of frames per video.
+    """Write a contact sheet; see :func:`contact_sheet`.
+
+    Args:
+        rows: the frames of each row.
+        path: the png file; its folder is made.
+        title: a heading.
+        labels: a name for each row.
+        columns: a name for each frame.
+    """
+    canvas = contact_sheet(rows, title, labels, columns)
+    with whole(Path(path)) as part:
+        canvas.save(part)
+
+
+def contact_sheet(
+    rows: list[Frames], title: str = "", labels: list[str] | None = None, columns: list[str] | None = None
+) -> Image.Image:
+    """Draw a contact sheet: one row of frames per video.
 
     Args:
         rows: videos of one size, uint8 (T, H, W, C) each. A single video is broken into rows of eight.
-        path: the png file; its folder is made.
         title: a heading.
         labels: a name for each row.
         columns: a name for each frame, written below it; once below all rows where there are several.
@@ -120,8 +135,14 @@ def sheet(
             canvas.paste(Image.fromarray(frame), (x, y))
         for c, name in enumerate(captions[r]):
             draw.text((left + c * (width + _GAP) + _GAP, y + height + 1), name, fill=_INK, font=font)
-    with whole(Path(path)) as part:
-        canvas.save(part)
+    return canvas
+
+
+def write_gif(frames: Frames, file: Path | BinaryIO, fps: float = 25) -> None:
+    """Encode frames, uint8 (T, H, W, C), as an animation that repeats for ever, to a path or a file in memory."""
+    # Pillow's own choice of colours, median cut, takes far longer on clips of many colours.
+    first, *rest = (Image.fromarray(frame).quantize(method=Image.Quantize.FASTOCTREE) for frame in frames)
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
 
 
 def write_mp4(frames: Frames, file: Path | BinaryIO, fps: float = 25, lossless: bool = False) -> None:

@@ -7,12 +7,19 @@ inside the functions, so that ``vsr --help`` is quick.
 import sys
 from collections.abc import Callable
 
+from vsr.cli.check import check_data
 from vsr.cli.errors import input_error, plain
+from vsr.cli.plan import plan
 from vsr.cli.stages import STAGES, run_stage
 from vsr.cli.verbs import convert, render, textures
 from vsr.errors import InputError, nearest
 
-_VERBS: dict[str, Callable[..., None]] = {"render": render, "textures": textures, "convert": convert}
+_VERBS: dict[str, Callable[..., None]] = {
+    "render": render,
+    "textures": textures,
+    "convert": convert,
+    "check-data": check_data,
+}
 
 
 def main(args: list[str] | None = None) -> None:
@@ -34,22 +41,25 @@ def main(args: list[str] | None = None) -> None:
             print(f"vsr {__version__}")
         elif words[0] in STAGES:
             run_stage(words)
+        elif words[0] == "plan":
+            plan(words[1:])
         elif words[0] in _VERBS:
             _verb(words[0], words[1:])
         else:
-            known = [*STAGES, *_VERBS]
+            known = [*STAGES, "plan", *_VERBS]
             raise InputError(f"no verb {words[0]!r}{nearest(words[0], known)}: vsr has {', '.join(known)}")
     except Exception as error:
         own = input_error(error)
         if own is None:
             raise
-        print(f"vsr: error: {own}", file=sys.stderr)
+        print(f"vsr: error: {own}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         raise SystemExit(2) from None
 
 
 def _overview() -> str:
-    verbs = {**STAGES, **{name: (verb.__doc__ or "").splitlines()[0].rstrip(".") for name, verb in _VERBS.items()}}
-    lines = [f"  {name:<10}{what[0].lower() + what[1:]}" for name, what in verbs.items()]
+    functions = {"plan": plan, **_VERBS}
+    verbs = {**STAGES, **{name: (verb.__doc__ or "").splitlines()[0].rstrip(".") for name, verb in functions.items()}}
+    lines = [f"  {name:<12}{what[0].lower() + what[1:]}" for name, what in verbs.items()]
     return "\n".join(
         [
             "usage: vsr <verb> [options]      vsr <verb> --help",

@@ -12,15 +12,17 @@ def known_keys() -> list[str]:
 
     from lightning import Trainer
 
+    from vsr.callbacks import Checkpoints
     from vsr.data.clips import ActionClips
     from vsr.data.mixture import Share, VideoMixture
     from vsr.data.synthetic import SyntheticVideos
     from vsr.modules import ActionClassifier, VideoMAE
     from vsr.recipe import Recipe
 
-    classes = (SyntheticVideos, VideoMixture, Share, ActionClips, VideoMAE, ActionClassifier, Trainer)
+    classes = (SyntheticVideos, VideoMixture, Share, ActionClips, VideoMAE, ActionClassifier, Trainer, Checkpoints)
     names = {name for c in classes for name in inspect.signature(c).parameters}
-    return sorted(names | {f.name for f in fields(Recipe)} | {"trainer", "model", "data", "config", "run", "ckpt_path"})
+    words = {"trainer", "model", "data", "config", "run", "ckpt_path", "checkpoints"}
+    return sorted(names | {f.name for f in fields(Recipe)} | words)
 
 
 def plain(message: str, cause: BaseException | None, known: list[str], help_command: str) -> InputError:

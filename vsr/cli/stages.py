@@ -3,11 +3,16 @@
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vsr.cli.errors import known_keys, plain
-from vsr.cli.folder import place_run
+from vsr.cli.folder import keep_metrics, must_be_writable, place_run, run_loggers
+from vsr.cli.plan import rehearse_only
+from vsr.cli.resume import must_be_the_same_run
 from vsr.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from vsr.plan import Rehearsal
 
 STAGES = {
     "fit": "pre-train VideoMAE, or fine-tune a classifier",
@@ -30,22 +35,38 @@ _NOT_NEWS = (
 )
 
 
-def run_stage(words: list[str]) -> None:
-    """Run a stage: its name and its options."""
+def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
+    """Run a stage: its name and its options; with a rehearsal, ``fit`` is only measured and nothing is written."""
     for message in _NOT_NEWS:
         warnings.filterwarnings("ignore", message)
     advertising = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     advertising.addFilter(lambda record: "litlogger" not in record.getMessage())
+    import torch
     from lightning.pytorch import LightningDataModule, LightningModule
-    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.callbacks import ProgressBar
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+    from lightning.pytorch.utilities import rank_zero_info
 
     # configs name these classes without their modules, which works for classes that have been imported
-    from vsr.callbacks import Forecast, Pictures, RunFolder, Throughput  # noqa: F401
+    from vsr.callbacks import (  # noqa: F401
+        Checkpoints,
+        Faults,
+        Forecast,
+        Pictures,
+        RunFolder,
+        RunProgress,
+        SyntheticProbe,
+        Throughput,
+    )
+    from vsr.callbacks.checkpoints import WholeCheckpoints
     from vsr.data.batches import BatchPlan
     from vsr.data.clips import ActionClips  # noqa: F401
     from vsr.data.mixture import VideoMixture  # noqa: F401
     from vsr.data.synthetic import SyntheticVideos  # noqa: F401
     from vsr.modules import ActionClassifier, VideoMAE  # noqa: F401
+
+    # What isn't under bfloat16 autocast multiplies float32 in TF32, where a GPU has it: 10 bits of mantissa, not 23.
+    torch.set_float32_matmul_precision("high")
 
     class Parser(LightningArgumentParser):  # type: ignore[misc, unused-ignore]
         def error(self, message: str, ex: Exception | None = None) -> Any:
@@ -62,6 +83,7 @@ def run_stage(words: list[str]) -> None:
             parser.link_arguments("data.init_args.size", "model.init_args.image_size")
             for key in ("num_frames", "global_batch_size", "seed"):
                 parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")
+            parser.add_lightning_class_args(Checkpoints, "checkpoints")
             parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
         @staticmethod
@@ -69,8 +91,29 @@ def run_stage(words: list[str]) -> None:
             every = LightningCLI.subcommands()
             return {stage: every[stage] for stage in STAGES}
 
+        def _parse_ckpt_path(self) -> None:
+            """Not as Lightning does, which puts the checkpoint's settings in the place of those that were given."""
+
         def before_instantiate_classes(self) -> None:
-            place_run(self, words[0])
+            if rehearsal is None:
+                self.folder, self.checkpoint = place_run(self, words[0])
+            else:
+                rehearse_only(self.config.fit, rehearsal)
+
+        def instantiate_trainer(self, **kwargs: Any) -> Any:
+            if rehearsal is not None:
+                self._parser(words[0]).callback_keys.clear()  # saves nothing
+            asked = self.config_init[words[0]].trainer
+            plugins = asked.plugins or []
+            kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
+            if rehearsal is None:
+                kwargs["default_root_dir"] = self.folder  # config.yaml keeps what was asked for: it can be given again
+                kwargs["logger"] = run_loggers(asked.logger, self.folder, self.checkpoint)
+                watching = asked.callbacks or []
+                watching = watching if isinstance(watching, list) else [watching]
+                if asked.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in watching):
+                    kwargs["callbacks"] = [*watching, RunProgress()]
+            return super().instantiate_trainer(**kwargs)
 
         def before_fit(self) -> None:
             """Refuse what can't be trained before other processes start and a folder is made."""
@@ -78,9 +121,28 @@ def run_stage(words: list[str]) -> None:
             BatchPlan.of(data.global_batch_size, data.global_batch_size, trainer.world_size)
             if trainer.max_steps <= 0 and (trainer.max_epochs or -1) <= 0:
                 raise InputError("a run without an end has no schedule: give --trainer.max_epochs or max_steps")
+            if rehearsal is not None:
+                return
+            asked = self.config_init[words[0]]
+            if self.checkpoint is not None:
+                must_be_the_same_run(self.checkpoint, data, self.model)
+            elif asked.ckpt_path is not None:
+                rank_zero_info(f"There is no checkpoint in {self.folder} yet: starting from the beginning.")
+            asked.ckpt_path = self.checkpoint and str(self.checkpoint)
+            if trainer.is_global_zero:
+                weights = sum(p.nbytes for p in self.model.parameters())
+                must_be_writable(self.folder, 3 * weights)  # a checkpoint has them and AdamW's two moments
+                keep_metrics(self.folder)
 
+        def before_validate(self) -> None:
+            """Refuse a folder that can't take the results."""
+            must_be_writable(self.folder)
+
+        before_test = before_validate
+
+    callbacks = [RunFolder(), Faults()] if rehearsal is None else [rehearsal]
     Stages(
-        args=_resolve_configs(words),
+        args=resolve_configs(words),
         parser_kwargs={"allow_abbrev": False},  # --trainer.max_step is a slip
         parser_class=Parser,
         subclass_mode_model=True,
@@ -89,12 +151,13 @@ def run_stage(words: list[str]) -> None:
         datamodule_class=LightningDataModule,
         seed_everything_default=0,
         auto_configure_optimizers=False,
-        trainer_defaults={"use_distributed_sampler": False, "callbacks": [RunFolder()]},
+        trainer_defaults={"use_distributed_sampler": False, "callbacks": callbacks},
+        save_config_callback=SaveConfigCallback if rehearsal is None else None,
         save_config_kwargs={"overwrite": True},
     )
 
 
-def _resolve_configs(words: list[str]) -> list[str]:
+def resolve_configs(words: list[str]) -> list[str]:
     """Let ``--config configs/…`` name the configs that come with vsr when there is no such file here."""
     from vsr.recipe import CONFIGS
 
