@@ -22,7 +22,8 @@ READS = {
     "data": {"render", "geometry", "textures", "recipe", "rng", "errors"},
     "models": {"rng", "errors"},
     "modules": {"models", "rng", "errors"},
-    "callbacks": {"data", "render", "recipe", "textures", "export", "modules", "models", "errors"},
+    "plan": {"data", "render", "recipe", "textures", "modules", "models"},
+    "callbacks": {"plan", "data", "render", "truth", "recipe", "textures", "export", "modules", "models", "errors"},
 }
 
 

@@ -71,7 +71,16 @@ def rates(kind, config, videos, steps):
                 "model.decoder_depth": (None, 12),
             },
         ),
-        (FINETUNE, "finetune-release", {"model.betas": ([0.9, 0.95], [0.9, 0.999]), "model.head_dropout": (0.0, 0.5)}),
+        (
+            FINETUNE,
+            "finetune-release",
+            {
+                "model.betas": ([0.9, 0.95], [0.9, 0.999]),
+                "model.head_dropout": (0.0, 0.5),
+                "data.num_sample": (1, 2),
+                "data.val_frames": ("centre", "random"),
+            },
+        ),
     ],
 )
 def test_what_it_changes(parsed, stage, name, changes):

@@ -52,6 +52,10 @@ class Stream(IntEnum):
     FRAMES = 40  # natural clips, element 0: first frame
     RESIZED_CROP = 41  # natural clips, element: attempt
     FLIP = 42  # natural clips, element 0
+    RAND_AUGMENT = 43  # natural clips, element: operation
+    ERASING = 44  # natural clips, element 0: whether; then: attempt
+    ERASING_NOISE = 45  # natural clips, element: four values of a frame
+    MIX = 46  # address of a batch's first clip, element 0: which, where; then: two attempts at the share
     TEXTURE_COLOURS = 64  # index: texture; element: colour
     TEXTURE_SPECTRUM = 65  # index: texture; element 0
     TEXTURE_WAVELETS = 66  # index: texture; element: channel and band

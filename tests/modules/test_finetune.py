@@ -73,7 +73,8 @@ def stored(path: Path) -> dict[str, torch.Tensor]:
 
 class TestFit:
     def test_learns_colours(self):
-        module = ActionClassifier(**TASK, base_lr=1e-3, drop_path=0.0, label_smoothing=0.0, layer_decay=1.0)
+        plain = {"drop_path": 0.0, "label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0}
+        module = ActionClassifier(**TASK, **plain, base_lr=1e-3, layer_decay=1.0)
         trainer = L.Trainer(max_epochs=8, **QUIET)
         trainer.fit(module, datamodule=Colours())
         assert {"loss", "lr", "train_loss", "val_acc1", "val_acc5"} <= trainer.logged_metrics.keys()
@@ -107,7 +108,7 @@ class TestFit:
         assert [n for n, p in module.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
     def test_smoothed_labels(self, monkeypatch):
-        module, batch = ActionClassifier(**TASK, label_smoothing=0.1), batch_of([0, 1, 2, 4])
+        module, batch = ActionClassifier(**TASK, label_smoothing=0.1, mixup=0.0, cutmix=0.0), batch_of([0, 1, 2, 4])
         logits = torch.randn(4, 3)
         monkeypatch.setattr(module, "forward", lambda _: logits)
         monkeypatch.setattr(module, "log", lambda *_, **__: None)
@@ -192,6 +193,7 @@ class TestConstruction:
             h = ActionClassifier(101).hparams
         assert (h.base_lr, h.betas, h.weight_decay, h.global_batch_size) == (1e-3, (0.9, 0.95), 0.05, 256)
         assert (h.layer_decay, h.drop_path, h.head_dropout, h.label_smoothing) == (0.7, 0.2, 0.0, 0.1)
+        assert (h.mixup, h.cutmix) == (0.8, 1.0)
         assert h.warmup * 100 == 5
 
     def test_groups(self):
