@@ -1,5 +1,6 @@
 import pytest
 import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms import RandomResizedCrop
@@ -9,6 +10,8 @@ from vsr.data import augment
 from vsr.data.augment import (
     Box,
     crop_box,
+    erase,
+    erased_box,
     flip,
     multi_scale_box,
     random_resized_crop,
@@ -17,6 +20,7 @@ from vsr.data.augment import (
 )
 
 HALF, LAST = 2**31, 2**32 - 1
+PLACE = Box(4, 6, 20, 16)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -136,6 +140,79 @@ def test_flip_mirrors_left_and_right_in_every_frame() -> None:
         assert torch.equal(mirrored[..., x], video[..., 4 - x])
 
 
+def erased(video: Tensor, index: int = 3, epoch: int = 0, number: int = 0, box: Box = PLACE) -> Tensor:
+    return erase(video, box, 0, torch.tensor([index]), torch.tensor([epoch]), number)
+
+
+def test_each_word_decides_its_own_part_of_the_erased_box() -> None:
+    """Area 0.02, ratio 1: a side of sqrt(200) = 14.1."""
+    assert erased_box(100, 100, torch.tensor([[0] * 4, [0, HALF, 0, LAST]]), 0.25) == Box(0, 86, 14, 14)
+    tall, wide = (erased_box(100, 100, torch.tensor([[0] * 4, [0, r, LAST, 0]]), 0.25) for r in (LAST, 0))
+    assert tall == Box(74, 0, 26, 8)
+    assert wide == Box(92, 0, 8, 26)
+    assert erased_box(100, 100, torch.tensor([[2**30, 0, 0, 0], [0, HALF, 0, 0]]), 0.25) is None
+    assert erased_box(100, 100, torch.tensor([[2**30 - 1, 0, 0, 0], [0, HALF, 0, 0]]), 0.25) is not None
+
+
+def test_the_first_erased_box_that_is_smaller_than_the_frame_is_taken() -> None:
+    too_tall, fits = [LAST, int(0.956245 * 2**32), 0, 0], [0, HALF, 0, 0]  # 100 x 33
+    assert erased_box(100, 100, torch.tensor([[0] * 4, too_tall, fits, [0, 0, 0, 0]]), 1) == Box(0, 0, 14, 14)
+    assert erased_box(100, 100, torch.tensor([[0] * 4, too_tall]), 1) is None
+
+
+def test_a_quarter_is_erased_with_boxes_as_stated() -> None:
+    draws = rng.words(rng.Stream.ERASING, 0, torch.arange(1200), 0, 1 + augment.ATTEMPTS)
+    boxes, every = ([erased_box(224, 224, words, share) for words in draws] for share in (0.25, 1))
+    taken = [box for box in boxes if box is not None]
+    assert len(taken) == pytest.approx(300, abs=4.5 * 15)
+    assert taken == [every[i] for i, box in enumerate(boxes) if box is not None]
+    shares = torch.tensor([box.height * box.width / 224**2 for box in every if box is not None])
+    ratios = torch.tensor([box.height / box.width for box in every if box is not None]).log()
+    assert 0.019 < shares.min() < 0.025
+    assert 0.325 < shares.max() < 0.335
+    assert shares.mean() == pytest.approx(0.175, abs=0.012)
+    assert ratios.mean() == pytest.approx(0, abs=0.09)
+    assert ratios.abs().max() == pytest.approx(1.204, abs=0.05)  # log(1 / 0.3)
+    assert all(box.top + box.height <= 224 and box.left + box.width <= 224 for box in taken)
+    assert min(box.top for box in taken) < 8
+    assert min(box.left for box in taken) < 8
+
+
+def test_noise_is_in_the_box_alone_and_the_same_in_every_frame() -> None:
+    video = noise(3, 4, 40, 48)
+    untouched, shown = video.clone(), erased(video)
+    assert torch.equal(video, untouched)
+    assert shown.dtype == torch.uint8
+    inside = torch.zeros(40, 48, dtype=torch.bool)
+    inside[4:24, 6:22] = True
+    assert torch.equal(shown[..., ~inside], video[..., ~inside])
+    patch = shown[:, :, 4:24, 6:22]
+    assert torch.equal(patch, patch[:, :1].expand_as(patch))
+    assert (patch[:, 0] != video[:, 0, 4:24, 6:22]).float().mean() > 0.9
+
+
+def test_noise_is_standard_normal_to_the_model() -> None:
+    """Mean 0, variance 1 but for what uint8 clips, the extremes: 3 to 6 % of the pixels of each channel."""
+    assert (augment._MEAN, augment._STD) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    shown = erased(torch.zeros(3, 1, 200, 200, dtype=torch.uint8), box=Box(0, 0, 200, 200))[:, 0].double() / 255
+    for pixels, mean, std in zip(shown, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, strict=True):
+        normal = torch.distributions.Normal(0, 1)
+        steps = torch.linspace(-1.5, 2, 15).double()
+        found = ((pixels.flatten() - mean) / std)[:, None] < steps
+        assert (found.double().mean(0) - normal.cdf(steps)).abs().max() < 0.02
+        clipped = float(normal.cdf(torch.tensor(-mean / std)) + 1 - normal.cdf(torch.tensor((1 - mean) / std)))
+        assert ((pixels == 0) | (pixels == 1)).double().mean() == pytest.approx(clipped, abs=0.006)
+
+
+def test_noise_follows_from_the_address() -> None:
+    video = noise(3, 1, 40, 48)
+    assert torch.equal(erased(video), erased(video))
+    others = [erased(video, index=4), erased(video, epoch=1), erased(video, number=1), erased(video)]
+    assert len({other.numpy().tobytes() for other in others}) == 4
+    small, large = erased(video, box=Box(10, 10, 4, 4)), erased(video)
+    assert torch.equal(small[..., 10:14, 10:14], large[..., 10:14, 10:14])
+
+
 @pytest.mark.parametrize(("height", "width"), [(32, 80), (80, 32), (32, 32), (33, 47), (20, 24), (241, 321)])
 def test_the_centre_crop_has_the_short_side_and_the_middle(height: int, width: int) -> None:
     video = noise(3, 2, height, width)
@@ -165,3 +242,16 @@ def test_cuda_agrees_within_rounding() -> None:
     video = noise(3, 4, 50, 60)
     for function in (lambda v: resize_centre_crop(v, 24), lambda v: resized_crop(v, Box(1, 2, 40, 30), 24)):
         assert (function(video.cuda()).cpu().int() - function(video).int()).abs().max() <= 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_erasing_on_cuda_agrees_within_rounding_and_is_not_waited_for() -> None:
+    video, address = noise(3, 4, 40, 48), (torch.tensor([3]), torch.tensor([0]))
+    cuda = video.cuda(), *(part.cuda() for part in address)
+    rng.words(rng.Stream.ERASING_NOISE, 0, *cuda[1:])  # copies the stream's number once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        shown = erase(cuda[0], PLACE, 0, *cuda[1:])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert (shown.cpu().int() - erased(video).int()).abs().max() <= 1

@@ -1,4 +1,4 @@
-"""Random crops, flips and test crops of uint8 clips, on the device they are on.
+"""Random crops, flips, erased boxes and test crops of uint8 clips, on the device they are on.
 
 One draw per clip: every frame is cropped and flipped alike. Where a crop lies follows from random words, not
 from a generator's state, so it follows from the clip's address.
@@ -18,6 +18,8 @@ ATTEMPTS = 10
 """Random boxes tried for a crop before the largest that has an allowed aspect ratio is taken."""
 
 _AREA, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+_ERASED_AREA, _ERASED_RATIO = (0.02, 1 / 3), (0.3, 1 / 0.3)
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which the models normalise with
 
 
 class Box(NamedTuple):
@@ -111,6 +113,65 @@ def random_resized_crop(video: Tensor, size: int, words: Tensor) -> Tensor:
 def flip(video: Tensor) -> Tensor:
     """The mirrored clip, left to right: (..., W)."""
     return video.flip(-1)
+
+
+def erased_box(height: int, width: int, words: Tensor, share: float) -> Box | None:
+    """Where a clip is erased: area uniform in 0.02 .. 1/3, ratio of height to width log-uniform in 0.3 .. 1/0.3.
+
+    Args:
+        height: of the frames, px.
+        width: of the frames, px.
+        words: int64 (1 + attempts, 4) from ``Stream.ERASING``, best on the CPU: whether; then area, ratio, top, left.
+            The first attempt whose box is smaller than the frame is taken.
+        share: of the clips that are erased, 0 .. 1.
+
+    Returns:
+        A box within the frame; None: nothing is erased.
+
+    Source: Zhong et al., "Random erasing data augmentation", AAAI 2020; ``timm/data/random_erasing.py``.
+    """
+    if rng.uniform(words[0, 0]) >= share:
+        return None
+    low, high = (math.log(ratio) for ratio in _ERASED_RATIO)
+    for attempt in words[1:]:
+        area_share, ratio_share = rng.uniform(attempt[:2]).tolist()
+        area = height * width * (_ERASED_AREA[0] + (_ERASED_AREA[1] - _ERASED_AREA[0]) * area_share)
+        ratio = math.exp(low + (high - low) * ratio_share)
+        h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < h < height and 0 < w < width:
+            top, left = int(rng.below(attempt[2], height - h + 1)), int(rng.below(attempt[3], width - w + 1))
+            return Box(top, left, h, w)
+    return None
+
+
+def erase(video: Tensor, box: Box, seed: int, index: Tensor, epoch: Tensor, number: int = 0) -> Tensor:
+    """Noise in the place of a box, the same in every frame: normal, with mean 0 and variance 1 once normalised.
+
+    VideoMAE erases what is normalised already. Our clips are normalised in the model, so the noise is rounded to uint8
+    and clipped to what uint8 can hold: -2.12 .. 2.25 for red once normalised, -2.04 .. 2.43 green, -1.80 .. 2.64 blue.
+
+    Args:
+        video: uint8 (3, T, H, W), RGB.
+        box: within the frame.
+        seed: in [0, 2^64).
+        index: int64 (1,), with ``epoch`` and ``number`` the clip's address; on the video's device, as to copy it there
+            is to wait.
+        epoch: int64 (1,).
+        number: which view of the video (``num_sample``).
+
+    Returns:
+        uint8 (3, T, H, W).
+    """
+    channels, _, height, width = video.shape
+    blocks = -(-channels * height * width // 4)
+    words = rng.words(rng.Stream.ERASING_NOISE, seed, index, epoch, blocks * (number + 1))[0, -blocks:]
+    noise = rng.normal(words.flatten())[: channels * height * width].view(channels, 1, height, width)
+    rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+    erased = video.clone()
+    for c, (mean, std) in enumerate(zip(_MEAN, _STD, strict=True)):
+        levels = (255 * (mean + std * noise[c, :, rows, columns])).round_().clamp_(0, 255)
+        erased[c, :, rows, columns] = levels.to(torch.uint8)
+    return erased
 
 
 def resize_centre_crop(video: Tensor, size: int) -> Tensor:
