@@ -59,6 +59,7 @@ class SyntheticProbe(Callback):
         self.every_n_steps, self.clips = every_n_steps, clips
         self._answers: Answers | None = None
         self._first: dict[str, float] = {}
+        self._found: dict[str, float] = {}
         self._last = -1
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,15 +85,16 @@ class SyntheticProbe(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Probe the last, and say what was learned."""
-        found = self._probe(trainer, pl_module)
-        if found and self._first:
-            said = ", ".join(f"{name[6:]} {self._first[name]:.2f} -> {value:.2f}" for name, value in found.items())
-            rank_zero_info(f"Synthetic probe, untrained -> step {trainer.global_step:,}: {said}; chance of speed 0.33.")
+        self._probe(trainer, pl_module)
+        if self._found and self._first:
+            said = [f"{name[6:]} {self._first[name]:.2f} -> {value:.2f}" for name, value in self._found.items()]
+            step = trainer.global_step
+            rank_zero_info(f"Synthetic probe, untrained -> step {step:,}: {', '.join(said)}; chance of speed 0.33.")
 
-    def _probe(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
+    def _probe(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
         if step == self._last or not isinstance(pl_module, VideoMAE) or total_steps(trainer) < self.every_n_steps:
-            return {}
+            return
         self._last = step
         work = self._flop(pl_module)
         if trainer.strategy.root_device.type == "cpu" and work > _CPU_FLOP:
@@ -100,19 +102,18 @@ class SyntheticProbe(Callback):
                 rank_zero_info(
                     f"No synthetic probe: each would take {work / 1e12:,.0f} TFLOP, more than a CPU is asked for."
                 )
-            return {}
+            return
         features = self._features(trainer, pl_module)
         if not trainer.is_global_zero:
-            return {}
+            return
         if self._answers is None:
             self._answers = self._known(trainer, pl_module)
-        found = score(features, self._answers)
+        self._found = found = score(features, self._answers)
         if step == 0:
             self._first = found
         for logger in trainer.loggers:
             logger.log_metrics(found, step)
             logger.save()
-        return found
 
     def _flop(self, module: VideoMAE) -> float:
         """Of a probe, without attention."""
@@ -137,8 +138,9 @@ class SyntheticProbe(Callback):
         mine = torch.cat(some)
         if world == 1:
             return mine.double().cpu()
-        of_all: Tensor = trainer.strategy.all_gather(mine)
-        return of_all.transpose(0, 1).flatten(0, 1)[: self.clips].double().cpu()
+        of_all = [torch.empty_like(mine) for _ in range(world)]
+        torch.distributed.all_gather(of_all, mine)
+        return torch.stack(of_all, dim=1).flatten(0, 1)[: self.clips].double().cpu()
 
     def _known(self, trainer: Trainer, module: VideoMAE) -> Answers:
         recipe, seed, num_frames, stride, size = self._videos(trainer, module)

@@ -35,7 +35,7 @@ def place_run(cli: "LightningCLI", stage: str) -> tuple[Path, Path | None]:
     for logger in asked if isinstance(asked, list) else [asked]:
         own = getattr(logger, "init_args", {})
         if own.get("save_dir") == ".":
-            own["save_dir"] = str(folder)
+            own["save_dir"] = str(folder.resolve())  # wandb writes from a process of its own
         if "project" in own and own.get("name") is None:
             own["name"] = f"{name}/{dataset}/{config.run}"
     return folder, checkpoint

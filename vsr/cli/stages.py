@@ -31,6 +31,7 @@ _NOT_NEWS = (
     "Experiment logs directory .* exists and is not empty",  # config.yaml and provenance.json are there first
     "The '.*_dataloader' does not have many workers",  # addresses need none
     "Trying to infer the `batch_size`",  # all micro-batches have one size
+    "You're resuming from a checkpoint that ended before the epoch ended",  # samples follow from the step
     ".*isinstance\\(treespec, LeafSpec\\).* is deprecated",  # Lightning's own call
 )
 
@@ -53,6 +54,7 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
         Faults,
         Forecast,
         Pictures,
+        Predictions,
         RunFolder,
         RunProgress,
         SyntheticProbe,
@@ -140,7 +142,7 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
 
         before_test = before_validate
 
-    callbacks = [RunFolder(), Faults()] if rehearsal is None else [rehearsal]
+    callbacks = [RunFolder(), Faults(), Predictions()] if rehearsal is None else [rehearsal]
     Stages(
         args=resolve_configs(words),
         parser_kwargs={"allow_abbrev": False},  # --trainer.max_step is a slip
@@ -151,7 +153,7 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
         datamodule_class=LightningDataModule,
         seed_everything_default=0,
         auto_configure_optimizers=False,
-        trainer_defaults={"use_distributed_sampler": False, "callbacks": callbacks},
+        trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False, "callbacks": callbacks},
         save_config_callback=SaveConfigCallback if rehearsal is None else None,
         save_config_kwargs={"overwrite": True},
     )

@@ -168,7 +168,8 @@ class Optimisation:
         devices = {parameter.device.type for group in groups for parameter in group["params"]}
         optimizer = AdamW(groups, lr=peak, betas=self.betas, fused=devices <= _FUSED_DEVICES)
         scheduler = LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, warmup_steps, peak, final) / peak)
-        rank_zero_info(self.line(trainer))
+        millions = sum(parameter.numel() for group in groups for parameter in group["params"]) / 1e6
+        rank_zero_info(f"{self.line(trainer)}; {millions:,.1f} M parameters are trained")
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def line(self, trainer: L.Trainer) -> str:
