@@ -133,6 +133,12 @@ def test_pretrained_weights_are_fine_tuned_and_tested(clips, capsys):
         assert results["videos"] == 4
         assert results["metrics"]["test_acc1"] in (0, 0.25, 0.5, 0.75, 1)
         assert results["metrics"]["test_acc5"] == 1  # two classes
+        low, high = results["intervals"]["test_acc1"]
+        assert low <= results["metrics"]["test_acc1"] <= high
+        table = list(csv.DictReader(Path(f"runs/test/{config}/default/predictions.csv").read_text().splitlines()))
+        assert [Path(row["video"]).stem for row in table] == [f"v_{c}_{i}" for c in ("Jump", "Run") for i in (4, 5)]
+        assert sum(row["class"] == row["predicted_class"] for row in table) == 4 * results["metrics"]["test_acc1"]
+        assert Image.open(f"runs/test/{config}/default/pictures/confusion.png").size[0] > 100
         run("validate", *stage, "--model.checkpoint", tuned)
         assert Path(f"runs/validate/{config}/default/results.json").is_file()
     run("test", *stage, "--model.checkpoint", weights, expect=2)

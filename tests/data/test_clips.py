@@ -16,7 +16,16 @@ from torchvision.transforms.v2 import functional as TF
 from vsr import rng
 from vsr.cli import main
 from vsr.data import Batch
-from vsr.data.augment import ATTEMPTS, flip, multi_scale_box, random_resized_crop, resize_centre_crop, resized_crop
+from vsr.data.augment import (
+    ATTEMPTS,
+    erase,
+    erased_box,
+    flip,
+    multi_scale_box,
+    random_resized_crop,
+    resize_centre_crop,
+    resized_crop,
+)
 from vsr.data.batches import Visits
 from vsr.data.check import VideoSet, check_videos
 from vsr.data.clips import ActionClips
@@ -24,6 +33,7 @@ from vsr.data.decode import read_frames
 from vsr.data.decoded import Clips, View, collate, show
 from vsr.data.lists import Item, read_split
 from vsr.data.manifest import read_manifest, write_manifest
+from vsr.data.randaugment import DRAWN, drawn_operations, rand_augment
 from vsr.data.sampling import centre_frames, crop_offsets, pretrain_frames, train_frames, view_frames
 from vsr.errors import InputError
 from vsr.recipe import NATURAL
@@ -75,7 +85,7 @@ def damaged(tmp_path: Path) -> Path:
 
 
 def clips(videos: Path, **settings: Any) -> ActionClips:
-    usual = {"num_workers": 0, "size": 16, "global_batch_size": 4, **SHAPE}
+    usual = {"num_workers": 0, "size": 16, "global_batch_size": 4, "rand_augment": None, "erasing": 0.0, **SHAPE}
     return ActionClips(str(videos), **(usual | settings))
 
 
@@ -147,7 +157,7 @@ def test_pre_training_shows_true_steps_through_one_of_the_fixed_boxes_unflipped(
     numbers = range(TRAIN - 2, TRAIN + 6)  # into the second epoch
     samples = [dataset[n] for n in numbers]
     assert [(s["index"], s["epoch"]) for s in samples] == [visits[n] for n in numbers]
-    for sample, shown in zip(samples, show(collate(samples, "pretrain"), 4, 16), strict=True):
+    for sample, shown in zip(samples, show(collate(samples, "pretrain"), 4, 16, 3), strict=True):
         address = torch.tensor([sample["index"]]), sample["epoch"]
         word = int(rng.words(rng.Stream.FRAMES, 3, *address)[0, 0, 0])
         path = items[sample["index"]].path
@@ -242,6 +252,53 @@ def test_repeated_augmentation_shows_the_same_frames_through_other_crops(videos:
         assert torch.equal(video[n, 2], clip)
 
 
+def test_fine_tuning_clips_are_augmented_and_erased_by_their_addresses(videos: Path) -> None:
+    """Each view from the parts: RandAugment on the frames, crop, flip, then a box of the finished clip erased."""
+    module = clips(videos, seed=3, num_sample=2, rand_augment=7.0, erasing=0.5)
+    module.setup("fit")
+    seen, again = batches(module), batches(module)
+    video = torch.cat([b["video"] for b in seen]).unflatten(0, (TRAIN, 2))
+    assert torch.equal(video, torch.cat([b["video"] for b in again]).unflatten(0, (TRAIN, 2)))
+    augmented = erased = 0
+    for n in range(TRAIN):
+        index, epoch = Visits(3, TRAIN)[n]
+        address, drawn = (torch.tensor([index]), torch.tensor([epoch])), 1 + ATTEMPTS
+        word = int(rng.words(rng.Stream.FRAMES, 3, *address)[0, 0, 0])
+        path = videos / CLASSES[index % 3] / f"v{index}.avi"
+        frames = torch.from_numpy(read_frames(path, lambda count: train_frames(count, word, **SHAPE)))  # noqa: B023
+        assert not torch.equal(video[n, 0], video[n, 1])
+        for k in range(2):
+            operations = drawn_operations(
+                rng.words(rng.Stream.RAND_AUGMENT, 3, *address, 2 * DRAWN)[0].chunk(2)[k], 7.0
+            )
+            words = rng.words(rng.Stream.RESIZED_CROP, 3, *address, 2 * ATTEMPTS)[0].chunk(2)[k]
+            clip = random_resized_crop(rand_augment(frames.permute(3, 0, 1, 2), operations), 16, words)
+            clip = flip(clip) if rng.uniform(rng.words(rng.Stream.FLIP, 3, *address, 2))[0, k, 0] < 0.5 else clip
+            box = erased_box(16, 16, rng.words(rng.Stream.ERASING, 3, *address, 2 * drawn)[0].chunk(2)[k], 0.5)
+            clip = clip if box is None else erase(clip, box, 3, *address, k)
+            assert torch.equal(video[n, k], clip)
+            augmented, erased = augmented + bool(operations), erased + (box is not None)
+    assert TRAIN < augmented <= 2 * TRAIN
+    assert 0 < erased < 2 * TRAIN
+
+
+def test_only_fine_tuning_clips_are_augmented(videos: Path) -> None:
+    for use, stage in (("finetune", "val"), ("finetune", "test"), ("pretrain", "train")):
+        plain, module = clips(videos, use=use), clips(videos, use=use, rand_augment=9.0, erasing=1.0)
+        for one in (plain, module):
+            one.setup({"val": "validate", "test": "test", "train": "fit"}[stage])
+        for one, other in zip(batches(plain, stage), batches(module, stage), strict=True):
+            assert torch.equal(one["video"], other["video"])
+
+
+def test_augmentation_is_on_unless_it_is_switched_off(videos: Path) -> None:
+    """Table 6, and VideoMAE's scripts."""
+    module = ActionClips(str(videos), global_batch_size=4)
+    dataset = module.train_dataloader().dataset
+    assert isinstance(dataset, Clips)
+    assert (dataset.rand_augment, dataset.erasing) == (9.0, 0.25)
+
+
 def test_a_video_is_decoded_once_for_all_its_views(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
 
@@ -308,7 +365,7 @@ def test_long_videos_have_the_views_of_the_table(tmp_path: Path) -> None:
     assert sample["video"].shape == (3, 45, 24, 32)  # 0, 4, …, 176, each once
     assert [view.first for view in sample["views"][::3]] == [0, 7, 14, 21, 29]  # frames 0, 28, 56, 84, 116
     assert [view.offset for view in sample["views"][:3]] == crop_offsets(24, 32, 18, 3) == [0, 3, 6]
-    assert show(collate([sample], "test"), 16, 18).shape == (15, 3, 16, 18, 18)
+    assert show(collate([sample], "test"), 16, 18, 0).shape == (15, 3, 16, 18, 18)
     assert sample["views"][4] == View(first=7, offset=3, number=4, weight=1 / 15)
 
 
@@ -321,7 +378,7 @@ def test_pre_training_on_natural_videos_has_no_labels_and_nothing_to_validate_on
     assert not module.val_dataloader()
     items = read_split("ucf101", videos, None, 1, "train")[1]
     samples = [Clips(items, "pretrain", 3, 4, 2, 16)[n] for n in range(4)]
-    assert torch.equal(seen[0]["video"], show(collate(samples, "pretrain"), 4, 16))
+    assert torch.equal(seen[0]["video"], show(collate(samples, "pretrain"), 4, 16, 3))
 
 
 def test_a_manifest_changes_no_clip_and_a_wrong_one_does_no_harm(videos: Path, tmp_path: Path) -> None:
@@ -431,6 +488,9 @@ def test_a_list_smaller_than_the_batch_says_which_batch_fits(videos: Path) -> No
         ({"global_batch_size": 0}, "global_batch_size 0"),
         ({"num_sample": 0}, "num_sample 0"),
         ({"test_crops": 0}, "test_crops 0"),
+        ({"rand_augment": 11.0}, "rand_augment 11.0 is no magnitude"),
+        ({"rand_augment": -1.0}, "rand_augment -1.0"),
+        ({"erasing": 1.5}, "erasing 1.5 is not a share"),
         ({"num_sample": 2, "use": "pretrain"}, "num_sample 2 is of fine-tuning"),
         ({"num_sample": 9}, "max_batch_per_device 8 is less than the num_sample 9"),
         ({"layout": "ucf11"}, "did you mean 'ucf101'"),

@@ -3,6 +3,7 @@ from pathlib import Path
 import lightning.pytorch as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from torch.utils.data import DataLoader
 
 from vsr.errors import InputError
@@ -34,7 +35,8 @@ def batch_of(numbers: list[int]) -> dict[str, torch.Tensor]:
     label = index % 3
     video = torch.full((len(numbers), 3, 4, 32, 32), 40, dtype=torch.uint8)
     video[torch.arange(len(numbers)), label] += (100 + index % 7).to(torch.uint8)[:, None, None, None]
-    return {"video": video, "index": index, "epoch": torch.zeros_like(index), "label": label}
+    weight = torch.ones(len(numbers))
+    return {"video": video, "index": index, "epoch": torch.zeros_like(index), "label": label, "weight": weight}
 
 
 class Colours(L.LightningDataModule):
@@ -163,7 +165,7 @@ class TestEvaluation:
         assert torch.equal(module.model.head.weight, head)
 
     def test_accuracies(self, monkeypatch):
-        """Of 6, 2, 1 clips of classes 0, 1, 2 all, one, none are right; 3 is guessed but has no clips."""
+        """Of 6, 2, 1 videos of classes 0, 1, 2 all, one, none are right; 3 is guessed but has no videos."""
         label = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 2])
         right_0, right_1 = [0, 3, 4, 5, 6, 1, 2], [1, 0, 2, 3, 4, 5, 6]  # classes, most likely first
         wrong = [3, 0, 4, 5, 1, 6, 2]  # 1 is the fifth, 2 the last
@@ -172,12 +174,32 @@ class TestEvaluation:
         module = ActionClassifier(**(TASK | {"num_classes": 7}))
         module._fitted = True
         monkeypatch.setattr(module, "forward", lambda number: logits[number])
-        batches = [{"video": n, "label": label[n]} for n in torch.arange(9).split(4)]  # the last one is smaller
+        parts = torch.arange(9).split(4)  # the last one is smaller
+        batches = [{"video": n, "index": n, "label": label[n], "weight": torch.ones(len(n))} for n in parts]
         loader = DataLoader(batches, batch_size=None)
         results = L.Trainer(**QUIET).test(module, loader, verbose=False)[0]
         assert results["test_acc1"] == pytest.approx(7 / 9)
         assert results["test_acc5"] == pytest.approx(8 / 9)
         assert results["test_mean_class_acc"] == pytest.approx((1 + 0.5 + 0) / 3)
+
+    def test_views_of_a_video_count_once(self, monkeypatch):
+        """Three views of a video, two wrong by a little, the right one sure; one view of another, wrong."""
+        logits = torch.tensor([[0.1, 0, 0], [0.1, 0, 0], [0, 9, 0], [0, 0, 1]])
+        module = ActionClassifier(**TASK)
+        module._fitted = True
+        monkeypatch.setattr(module, "forward", lambda number: logits[number])
+        batch = {
+            "video": torch.arange(4), "index": torch.tensor([5, 5, 5, 6]), "label": torch.tensor([1, 1, 1, 0]),
+            "weight": torch.tensor([1, 1, 1, 3]) / 3,
+        }  # fmt: skip
+        returned = []
+        keep = LambdaCallback(on_test_batch_end=lambda *hook: returned.append(hook[2]))
+        trainer = L.Trainer(callbacks=[keep], **QUIET)
+        results = trainer.test(module, DataLoader([batch], batch_size=None), verbose=False)[0]
+        assert results["test_acc1"] == results["test_mean_class_acc"] == 0.5
+        (videos,) = returned
+        assert videos["index"].tolist() == [5, 6]
+        torch.testing.assert_close(videos["probability"][0], logits[:3].softmax(1).mean(0))
 
     def test_predictions(self, finetuned):
         module = ActionClassifier(**TASK, checkpoint=str(finetuned))

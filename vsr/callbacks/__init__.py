@@ -1,14 +1,16 @@
-"""What watches a run: its folder, checkpoints and errors; its progress, speed, a forecast; pictures and a probe."""
+"""What watches a run: its folder, checkpoints, errors; progress, speed, a forecast; pictures, predictions, a probe."""
 
 from vsr.callbacks.checkpoints import Checkpoints
 from vsr.callbacks.faults import Faults
 from vsr.callbacks.forecast import Forecast
 from vsr.callbacks.pictures import Pictures
+from vsr.callbacks.predictions import Predictions
 from vsr.callbacks.progress import RunProgress
 from vsr.callbacks.run_folder import RunFolder
 from vsr.callbacks.synthetic_probe import SyntheticProbe
 from vsr.callbacks.throughput import Throughput
 
 __all__ = [
-    "Checkpoints", "Faults", "Forecast", "Pictures", "RunFolder", "RunProgress", "SyntheticProbe", "Throughput"
+    "Checkpoints", "Faults", "Forecast", "Pictures", "Predictions", "RunFolder", "RunProgress", "SyntheticProbe",
+    "Throughput",
 ]  # fmt: skip

@@ -1,12 +1,15 @@
 """The run folder's own files: provenance.json, results.json, done."""
 
 import json
+import math
 import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vsr.models.exchange import read_weights
@@ -19,12 +22,14 @@ class RunFolder(Callback):
     """Writes where a run's weights come from, what it measured, and that it is done.
 
     ``provenance.json`` stands in the folder from the first step and in every checkpoint under ``"provenance"``;
-    ``results.json`` is written by ``validate`` and ``test``; an empty ``done`` when training has ended by itself.
+    ``results.json`` is written by ``validate`` and ``test``: metrics, how many videos they are of, and a 95 % interval
+    of each top-1 and top-5 accuracy (:func:`wilson_interval`); an empty ``done`` when training has ended by itself.
     """
 
     def __init__(self) -> None:
         self._provenance: dict[str, Any] = {}
         self._earlier: dict[str, Any] | None = None
+        self._videos = 0
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note what an earlier part of the run was made from."""
@@ -50,6 +55,27 @@ class RunFolder(Callback):
         if trainer.is_global_zero and not trainer.interrupted and trainer.global_step >= total_steps(trainer):
             (_folder(trainer) / "done").touch()
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from 0."""
+        self._videos = 0
+
+    on_test_start = on_validation_start
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the videos."""
+        if trainer.state.fn != "fit":
+            self._videos += len(batch["index"].unique())
+
+    on_test_batch_end = on_validation_batch_end
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the results of ``vsr validate``."""
         if trainer.state.fn == "validate":
@@ -65,12 +91,34 @@ class RunFolder(Callback):
         self._provenance = found
 
     def _write_results(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        count = torch.tensor(self._videos, device=pl_module.device)
+        videos = int(trainer.strategy.reduce(count, reduce_op="sum"))  # of all ranks
         if trainer.is_global_zero:
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            videos = data.num_videos("test" if trainer.state.fn == "test" else "val")
-            results = {"schema": RESULTS_SCHEMA, "metrics": metrics, "videos": videos}
-            _write(_folder(trainer) / "results.json", results | provenance(trainer, pl_module))
+            accuracies = {name: value for name, value in metrics.items() if name.endswith(("_acc1", "_acc5"))}
+            intervals = {name: wilson_interval(value, videos) for name, value in accuracies.items()} if videos else {}
+            results = {"schema": RESULTS_SCHEMA, "metrics": metrics, "intervals": intervals, "videos": videos}
+            # The provenance has the number of training videos by the same name.
+            _write(_folder(trainer) / "results.json", results | provenance(trainer, pl_module) | results)
+
+
+def wilson_interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Where the true share lies, given the share that was found among ``count`` independent videos.
+
+    Args:
+        share: right answers / ``count``, 0..1.
+        count: 1 or more.
+        confidence: 0..1.
+
+    Returns:
+        The ends of Wilson's score interval, without continuity correction.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def provenance(trainer: Trainer, pl_module: LightningModule, earlier: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from vsr.errors import InputError
 class ActionClips(LightningDataModule):
     """Clips of labelled natural videos: workers decode, ``on_after_batch_transfer`` crops and resizes.
 
-    For fine-tuning: a random clip (:func:`~vsr.data.sampling.train_frames`), random resized crop, flipped half
-    the time, everything drawn at ``(seed, index, epoch)``; with ``num_sample`` k, k such crops and flips of the same
-    frames, side by side in the batch. For pre-training: a random clip of true steps
+    For fine-tuning: a random clip (:func:`~vsr.data.sampling.train_frames`), RandAugment, random resized crop, flipped
+    half the time, a box erased now and then, everything drawn at ``(seed, index, epoch)``; with ``num_sample`` k, k
+    such views of the same frames, side by side in the batch. For pre-training: a random clip of true steps
     (:func:`~vsr.data.sampling.pretrain_frames`) through one of the fixed boxes
     (:func:`~vsr.data.augment.multi_scale_box`), no labels, nothing to validate on. For validation: the central clip,
     short side resized, centre crop, every video once. For testing: ``test_segments`` x ``test_crops`` views of every
@@ -52,11 +52,15 @@ class ActionClips(LightningDataModule):
         max_bad_share: the share of the training list that may be unreadable, 0 to less than 1.
         manifest: a file of ``vsr check-data``: how many frames the videos have, which spares decoding some of them
             twice. None: it is found out, video by video. The clips are the same.
-        num_sample: crops and flips of each training clip ("repeated augmentation"; not printed, the release: 2). A
+        num_sample: views of each training clip ("repeated augmentation"; not printed, the release: 2). A
             video counts once in ``global_batch_size``, so that the learning rate doesn't change.
         val_frames: ``centre``, or ``random`` as the release has it: ours is the same in every validation.
         test_segments: clips along a test video (paper: 5 for UCF101 and Kinetics-400, 10 for HMDB51).
         test_crops: squares along the longer side of each (paper: 3).
+        rand_augment: mean magnitude of RandAugment in fine-tuning, 0 .. 10; null: none (table 6: 9, with a standard
+            deviation of 0.5). See :func:`~vsr.data.randaugment.drawn_operations`.
+        erasing: the share of the clips for fine-tuning that a box is erased of, 0 .. 1 (VideoMAE's scripts: 0.25; not
+            printed). See :func:`~vsr.data.augment.erased_box`.
 
     Attributes:
         classes: names of the classes, in the order of the labels.
@@ -89,6 +93,8 @@ class ActionClips(LightningDataModule):
         val_frames: Literal["centre", "random"] = "centre",
         test_segments: int = 1,
         test_crops: int = 1,
+        rand_augment: float | None = 9.0,
+        erasing: float = 0.25,
     ) -> None:
         super().__init__()
         positive = {
@@ -100,7 +106,12 @@ class ActionClips(LightningDataModule):
                 raise InputError(f"{what} {value} is not positive: give 1 or more")
         if use == "pretrain" and num_sample > 1:
             raise InputError(f"num_sample {num_sample} is of fine-tuning: leave it out for pre-training")
+        if rand_augment is not None and not 0 <= rand_augment <= 10:
+            raise InputError(f"rand_augment {rand_augment} is no magnitude: give 0 .. 10, or null for none")
+        if not 0 <= erasing <= 1:
+            raise InputError(f"erasing {erasing} is not a share: give 0 .. 1")
         self.use, self.num_sample, self.val_frames = use, num_sample, val_frames
+        self.rand_augment, self.erasing = rand_augment, erasing
         self.test_segments, self.test_crops = test_segments, test_crops
         self.name, self.num_frames, self.stride, self.size = name, num_frames, stride, size
         self.global_batch_size, self.max_batch_per_device = global_batch_size, max_batch_per_device
@@ -145,7 +156,8 @@ class ActionClips(LightningDataModule):
         recount(self.trainer, self.plan.accumulation, self.steps_per_epoch)
         rank = self.trainer.global_rank if self.trainer else 0
         batches = TrainBatches(self.plan, rank, self.steps_per_epoch, self._global_step)
-        return self._loader("train", batches, num_sample=self.num_sample, spare=self._limit.most)
+        augmented = {"rand_augment": self.rand_augment, "erasing": self.erasing} if self.use == "finetune" else {}
+        return self._loader("train", batches, num_sample=self.num_sample, spare=self._limit.most, **augmented)
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """This rank's validation videos, each once, as :class:`DecodedBatch`; none when pre-training."""
@@ -159,7 +171,7 @@ class ActionClips(LightningDataModule):
         return self._loader("test", self._every("test", views), segments=self.test_segments, crops=self.test_crops)
 
     def on_after_batch_transfer(self, batch: DecodedBatch, dataloader_idx: int) -> Batch:
-        """Crop, flip and resize every clip on its device.
+        """Crop, resize and augment every clip on its device.
 
         Raises:
             InputError: a video for validation or testing, or too many for training, can't be read.
@@ -168,7 +180,8 @@ class ActionClips(LightningDataModule):
             self._limit.count(batch)
         elif batch["unreadable"]:
             raise InputError(next(iter(batch["unreadable"].values())))
-        shown = Batch(video=show(batch, self.num_frames, self.size), index=batch["index"], epoch=batch["epoch"])
+        video = show(batch, self.num_frames, self.size, self.seed)
+        shown = Batch(video=video, index=batch["index"], epoch=batch["epoch"])
         if batch["use"] != "pretrain":
             shown |= {"label": batch["label"], "view": batch["view"], "weight": batch["weight"]}
         return shown
@@ -176,6 +189,10 @@ class ActionClips(LightningDataModule):
     def where(self, index: int, epoch: int, share: int = 0) -> tuple[str, str]:
         """A training clip's address in words, and its video's path."""
         return f"{self.name} index {index} epoch {epoch}", str(self._items["train"][index].path)
+
+    def path(self, subset: Subset, index: int) -> str:
+        """The video file of an index; those of ``val`` and ``test`` are known after ``setup``."""
+        return str(self._items[subset][index].path)
 
     def provenance(self) -> dict[str, Any]:
         """What the clips are of, as plain values."""

@@ -15,10 +15,11 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from vsr import rng
-from vsr.data.augment import ATTEMPTS, Box, crop_box, flip, multi_scale_box, resized_crop
+from vsr.data.augment import ATTEMPTS, Box, crop_box, erase, erased_box, flip, multi_scale_box, resized_crop
 from vsr.data.batches import Visits
 from vsr.data.decode import read_frames
 from vsr.data.lists import Item
+from vsr.data.randaugment import DRAWN, Operation, drawn_operations, rand_augment
 from vsr.data.sampling import centre_frames, crop_offsets, pretrain_frames, train_frames, view_frames
 from vsr.errors import InputError
 
@@ -38,6 +39,8 @@ class View(NamedTuple):
         mirrored: whether to flip.
         number: which view of the video: 0, 1, … in training (``num_sample``), segment * crops + crop in testing.
         weight: its share of the video, 1 where there is one view. Equal views are one, with their weights' sum.
+        operations: of RandAugment, done to the frames before they are cropped.
+        erased: what is erased of the finished clip.
     """
 
     first: int = 0
@@ -46,6 +49,8 @@ class View(NamedTuple):
     mirrored: bool = False
     number: int = 0
     weight: float = 1.0
+    operations: tuple[Operation, ...] = ()
+    erased: Box | None = None
 
 
 class Sample(TypedDict):
@@ -88,10 +93,10 @@ class Clips(Dataset[Sample]):
 
     Clips for training are drawn at ``(seed, index, epoch)`` and come in random order. ``pretrain``: frames by
     :func:`~vsr.data.sampling.pretrain_frames`, seen through :func:`~vsr.data.augment.multi_scale_box`. ``train``: by
-    :func:`~vsr.data.sampling.train_frames` and :func:`~vsr.data.augment.crop_box`, flipped half the time; of each
-    ``num_sample`` views with the same frames. ``val``: the central clip. ``test``: the views of
-    :func:`~vsr.data.sampling.view_frames` and :func:`~vsr.data.sampling.crop_offsets`, equal ones once. The latter two
-    come in order.
+    :func:`~vsr.data.sampling.train_frames` and :func:`~vsr.data.augment.crop_box`, flipped half the time, with
+    RandAugment and erasing; of each ``num_sample`` views with the same frames. ``val``: the central clip. ``test``: the
+    views of :func:`~vsr.data.sampling.view_frames` and :func:`~vsr.data.sampling.crop_offsets`, equal ones once. The
+    latter two come in order.
 
     Args:
         items: the videos.
@@ -105,6 +110,8 @@ class Clips(Dataset[Sample]):
         segments: ``test``: clips along a video.
         crops: ``test``: squares along the longer side.
         random: ``val``: a random clip, drawn at epoch 0, in the place of the central one.
+        rand_augment: ``train``: mean magnitude of :func:`~vsr.data.randaugment.drawn_operations`; None: there are none.
+        erasing: ``train``: the share of the views that :func:`~vsr.data.augment.erased_box` erases a box of.
     """
 
     def __init__(
@@ -120,10 +127,13 @@ class Clips(Dataset[Sample]):
         segments: int = 1,
         crops: int = 1,
         random: bool = False,
+        rand_augment: float | None = None,
+        erasing: float = 0.0,
     ) -> None:
         self.items, self.use, self.seed = items, use, seed
         self.num_frames, self.stride, self.size, self.spare = num_frames, stride, size, spare
         self.num_sample, self.segments, self.crops, self.random = num_sample, segments, crops, random
+        self.rand_augment, self.erasing = rand_augment, erasing
 
     @cached_property
     def visits(self) -> Visits:
@@ -184,9 +194,21 @@ class Clips(Dataset[Sample]):
             words = self._words(rng.Stream.RESIZED_CROP, index, epoch, ATTEMPTS * (number + 1))[-ATTEMPTS:]
             mirrored = rng.uniform(self._words(rng.Stream.FLIP, index, epoch, number + 1)[-1, 0]) < 0.5
             return View(
-                box=crop_box(height, width, words), mirrored=bool(mirrored), number=number, weight=1 / self.num_sample
-            )
+                box=crop_box(height, width, words), mirrored=bool(mirrored), number=number, weight=1 / self.num_sample,
+                operations=self._operations(index, epoch, number), erased=self._erased(index, epoch, number),
+            )  # fmt: skip
         return View(offset=crop_offsets(height, width, self.size, 1)[0])
+
+    def _operations(self, index: int, epoch: int, number: int) -> tuple[Operation, ...]:
+        if self.rand_augment is None:
+            return ()
+        words = self._words(rng.Stream.RAND_AUGMENT, index, epoch, DRAWN * (number + 1))[-DRAWN:]
+        return drawn_operations(words, self.rand_augment)
+
+    def _erased(self, index: int, epoch: int, number: int) -> Box | None:
+        drawn = 1 + ATTEMPTS
+        words = self._words(rng.Stream.ERASING, index, epoch, drawn * (number + 1))[-drawn:]
+        return erased_box(self.size, self.size, words, self.erasing)  # of the crop, not of the frame
 
     def _test_views(self, segments: NDArray[np.int64], height: int, width: int) -> list[View]:
         starts = segments[:, 0].tolist()
@@ -221,28 +243,33 @@ def collate(samples: list[Sample], use: Use) -> DecodedBatch:
     )
 
 
-def show(batch: DecodedBatch, num_frames: int, size: int) -> Tensor:
-    """The views of decoded videos, made on their device: cut, cropped, flipped, resized.
+def show(batch: DecodedBatch, num_frames: int, size: int, seed: int) -> Tensor:
+    """The views of decoded videos, made on their device: cut, augmented, cropped, resized, flipped, erased.
 
     Args:
         batch: decoded videos, B views in all.
         num_frames: T of a clip.
         size: H = W of the result, px.
+        seed: the data seed; with a view's address it decides the noise in the place of what is erased.
 
     Returns:
         uint8 (B, C, T, size, size).
     """
-    clips = []
+    clips: list[Tensor] = []
     for video, views in zip(batch["video"], batch["views"], strict=True):
         small = None
         for view in views:
             part = slice(view.first, view.first + num_frames)
             if view.box is not None:
-                clip = resized_crop(video[:, part], view.box, size)
+                clip = resized_crop(rand_augment(video[:, part], view.operations), view.box, size)
             else:
                 small = _short_side(video, size) if small is None else small
                 clip = small[:, part].narrow(-1 if small.shape[-1] > size else -2, view.offset, size)
-            clips.append(flip(clip) if view.mirrored else clip)
+            clip = flip(clip) if view.mirrored else clip
+            if view.erased is not None:
+                b = slice(len(clips), len(clips) + 1)
+                clip = erase(clip, view.erased, seed, batch["index"][b], batch["epoch"][b], view.number)
+            clips.append(clip)
     return torch.stack(clips)
 
 

@@ -306,7 +306,7 @@ class VideoMixture(RenderedVideos):
         for k, decoded in batch["natural"].items():
             self._limits[k].count(decoded)
             at = _positions(batch["now"][2], k, self.device)
-            video.index_copy_(0, at, show(decoded, self.num_frames, self.size))
+            video.index_copy_(0, at, show(decoded, self.num_frames, self.size, self.seed))
             index = index.index_copy(0, at, decoded["index"])  # another's, where one can't be read
         return Batch(video=video, index=index, epoch=epoch, share=share)
 

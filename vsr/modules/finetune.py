@@ -20,6 +20,7 @@ from vsr.modules.execution import compile_in_place, compiles, recompute_blocks, 
 from vsr.modules.guard import StepGuard
 from vsr.modules.mixup import mix, mix_words
 from vsr.modules.optim import Optimisation
+from vsr.modules.views import mean_over_views
 
 
 class _FiniteMean(Metric):
@@ -35,7 +36,7 @@ class _FiniteMean(Metric):
 
     def update(self, values: Tensor) -> None:
         finite = values.isfinite()
-        self.total += torch.where(finite, values, 0).sum()
+        self.total += values.masked_fill(~finite, 0).sum()  # a number in where() may be copied there, and waited for
         self.count += finite.sum()
 
     def compute(self) -> Tensor:
@@ -49,8 +50,9 @@ class ActionClassifier(L.LightningModule):
     ``test`` and ``predict`` a whole classifier. A run that resumes (``--ckpt_path``) doesn't read it.
 
     Logged: ``loss`` and ``lr`` (each step), ``train_loss`` (of the clips whose loss is finite), ``val_acc1``,
-    ``val_acc5``, ``test_acc1``, ``test_acc5`` and ``test_mean_class_acc`` (mean over the classes that have clips), all
-    shares 0..1; over all ranks. With them what :class:`~vsr.modules.guard.StepGuard` logs.
+    ``val_acc5``, ``test_acc1``, ``test_acc5`` and ``test_mean_class_acc`` (mean over the classes that have videos), all
+    shares 0..1; over all ranks. A test counts videos, each by the mean over its views. With them what
+    :class:`~vsr.modules.guard.StepGuard` logs.
 
     Args:
         num_classes: K.
@@ -244,17 +246,24 @@ class ActionClassifier(L.LightningModule):
         self.log("val_acc5", self.val_acc5, on_step=False, on_epoch=True)
 
     @uncompiled
-    def test_step(self, batch: Mapping[str, Tensor]) -> None:
-        """Count what is right among the first one and the first five, and per class."""
-        logits, label = self(batch["video"]).float(), batch["label"]
-        self.test_acc1.update(logits, label)
-        self.test_acc5.update(logits, label)
-        self.test_confusion.update(logits, label)
+    def test_step(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Count the videos that are right among the first one and the first five, and per class.
+
+        Returns:
+            ``index`` int64 (n,), ``probability`` float32 (n, K), the mean over the views, and ``label`` int64 (n,) of
+            each video.
+        """
+        videos = self._videos(batch)
+        probability, label = videos["probability"], videos["label"]
+        self.test_acc1.update(probability, label)
+        self.test_acc5.update(probability, label)
+        self.test_confusion.update(probability, label)
         self.log("test_acc1", self.test_acc1, on_step=False, on_epoch=True)
         self.log("test_acc5", self.test_acc5, on_step=False, on_epoch=True)
+        return videos
 
     def on_test_epoch_end(self) -> None:
-        """Mean of the classes' accuracies, over the classes that have clips."""
+        """Mean of the classes' accuracies, over the classes that have videos."""
         confusion = self.test_confusion.compute().double()  # rows: true classes; of all ranks
         counts = confusion.sum(dim=1)
         accuracy = confusion.diagonal() / counts
@@ -265,6 +274,12 @@ class ActionClassifier(L.LightningModule):
     def predict_step(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``index`` int64 (B,) and ``probability`` float32 (B, K) of each clip."""
         return {"index": batch["index"], "probability": self(batch["video"]).float().softmax(dim=1)}
+
+    def _videos(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The videos of a batch that holds all views of each."""
+        views = self(batch["video"]).float().softmax(dim=1)
+        index, probability, label = mean_over_views(views, batch["index"], batch["weight"], batch["label"])
+        return {"index": index, "probability": probability, "label": label}
 
     def configure_callbacks(self) -> StepGuard:
         """The guard over steps that are not finite."""
