@@ -78,7 +78,7 @@ class TestTraining:
         said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("global batch")]
         assert said == [
             "global batch 4 = 1 device x 1 micro-batch of 4; lr 4.69e-6 = base 3e-4 x 4 / 256; "
-            "10 steps = 2 epochs of 5; warm-up 4 steps, then a cosine to 1.56e-7"
+            "10 steps = 2 epochs of 5; warm-up 4 steps, then a cosine to 1.56e-7; 3.4 M parameters are trained"
         ]
 
     def test_first_step_has_rate_zero(self):

@@ -31,6 +31,7 @@ _NOT_NEWS = (
     "Experiment logs directory .* exists and is not empty",  # config.yaml and provenance.json are there first
     "The '.*_dataloader' does not have many workers",  # addresses need none
     "Trying to infer the `batch_size`",  # all micro-batches have one size
+    "You passed in a `val_dataloader` but have no `validation_step`",  # of clips to pre-train on
     "You're resuming from a checkpoint that ended before the epoch ended",  # samples follow from the step
     ".*isinstance\\(treespec, LeafSpec\\).* is deprecated",  # Lightning's own call
 )
