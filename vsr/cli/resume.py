@@ -13,8 +13,8 @@ _NOT_THE_RUN = {  # of the provenance: the code, the schedule's length, places o
     "vsr", "commit", "torch", "total_steps", "earlier_parts", "starts_from", "natural_videos", "natural_images",
     "textures", "texture_folder", "recipe_hash",
 }  # fmt: skip
-_NOT_THE_LEARNER = {  # of the module's arguments: how it is run, when to give up, and what the data says
-    "compile", "checkpoint_activations", "max_skipped_steps", "num_classes", "num_frames", "image_size",
+_NOT_THE_LEARNER = {  # of the module's arguments: how it is run and guarded, and what the data says
+    "compile", "checkpoint_activations", "clip_grad", "max_skipped_steps", "num_classes", "num_frames", "image_size",
     "global_batch_size", "seed",
 }  # fmt: skip
 
@@ -46,7 +46,8 @@ def find_checkpoint(ckpt_path: str | None, folder: Path) -> Path | None:
 def must_be_the_same_run(path: Path, data: "LightningDataModule", module: "LightningModule") -> None:
     """Refuse a checkpoint that this run can't go on from.
 
-    Free are the length of the run, the devices, the batch on each of them, precision and where files lie.
+    Free are the length of the run, the devices, the batch on each of them, precision, how the network is run and what
+    guards it (``compile``, ``clip_grad``, …), and where files lie.
 
     Raises:
         InputError: it is damaged, or of another run; it says in what they differ.
