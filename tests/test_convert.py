@@ -219,7 +219,7 @@ class TestLightning:
         convert(tmp_path / "official.pth", tmp_path / "ours.ckpt", "vsr", image_size=32, num_frames=4)
         content = torch.load(tmp_path / "ours.ckpt", weights_only=True)
         settings = {name: value for name, value in content["hyper_parameters"].items() if name != "_class_path"}
-        batch = {"video": clip(), "index": torch.arange(2), "label": torch.tensor([0, 1])}
+        batch = {"video": clip(), "index": torch.arange(2), "label": torch.tensor([0, 1]), "weight": torch.ones(2)}
         given = torch.utils.data.DataLoader([batch], batch_size=None)
         quiet = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         for loaded in ({"ckpt_path": tmp_path / "ours.ckpt", "weights_only": True}, {}):
