@@ -1,7 +1,8 @@
-"""What all tests share: real data where it is, one torch thread per test process, and a stand-in for a missing GPU."""
+"""What tests share: real data where it is, one torch thread for small tensors, and a stand-in for a missing GPU."""
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,12 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real clips here: set VSR_TEST_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from threads, and on a busy machine wait for them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

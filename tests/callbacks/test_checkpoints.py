@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from vsr.callbacks import Checkpoints, RunFolder
+from vsr.callbacks import Checkpoints, Draws, RunFolder
 from vsr.callbacks.checkpoints import WholeCheckpoints, read_checkpoint
 from vsr.data.synthetic import SyntheticVideos
 from vsr.errors import InputError
@@ -40,7 +40,7 @@ def fit(folder, every, steps, ckpt_path=None):
     saved = Saved()
     trainer = Trainer(
         max_steps=steps, default_root_dir=folder, accelerator="cpu", logger=False, enable_progress_bar=False,
-        callbacks=[RunFolder(), saved, Checkpoints(every)], plugins=[WholeCheckpoints()],
+        callbacks=[RunFolder(), Draws(), saved, Checkpoints(every)], plugins=[WholeCheckpoints()],
         enable_model_summary=False, use_distributed_sampler=False,
     )  # fmt: skip
     data = SyntheticVideos(RECIPE, num_frames=2, size=16, global_batch_size=4, max_batch_per_device=2)

@@ -16,13 +16,7 @@ EXACT = {"Equalize", "Invert", "PosterizeIncreasing", "SolarizeIncreasing", "Sol
 REFERENCE = timm_augment.rand_augment_transform("rand-m7-n4-mstd0.5-inc1").ops
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors this small gain nothing from threads, and on a busy machine wait for them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def clip(frames: int = 1, height: int = 60, width: int = 80) -> Tensor:

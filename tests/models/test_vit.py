@@ -26,13 +26,7 @@ CLIP = {"image_size": 32, "num_frames": 4, "patch_size": 8, "tubelet_size": 2}
 GRID = (2, 4, 4)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors this small gain nothing from threads, and on a busy machine wait for them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def clips(n: int = 2) -> torch.Tensor:

@@ -13,13 +13,7 @@ TASK = {"num_classes": 3, "size": "tiny", "image_size": 32, "num_frames": 4, "dr
 LABEL = torch.tensor([0, 1, 2, 2])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors this small gain nothing from threads, and on a busy machine wait for them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def clips(n: int = 4, frames: int = 3, height: int = 20, width: int = 24) -> Tensor:

@@ -1,6 +1,7 @@
 """What watches a run: its folder, checkpoints, errors; progress, speed, a forecast; pictures, predictions, a probe."""
 
 from vsr.callbacks.checkpoints import Checkpoints
+from vsr.callbacks.draws import Draws
 from vsr.callbacks.faults import Faults
 from vsr.callbacks.forecast import Forecast
 from vsr.callbacks.pictures import Pictures
@@ -11,6 +12,6 @@ from vsr.callbacks.synthetic_probe import SyntheticProbe
 from vsr.callbacks.throughput import Throughput
 
 __all__ = [
-    "Checkpoints", "Faults", "Forecast", "Pictures", "Predictions", "RunFolder", "RunProgress", "SyntheticProbe",
-    "Throughput",
+    "Checkpoints", "Draws", "Faults", "Forecast", "Pictures", "Predictions", "RunFolder", "RunProgress",
+    "SyntheticProbe", "Throughput",
 ]  # fmt: skip

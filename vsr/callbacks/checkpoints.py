@@ -1,6 +1,5 @@
 """Checkpoints that can't be lost: written whole or not at all, the one before kept."""
 
-import hashlib
 import os
 import shutil
 import zipfile
@@ -27,9 +26,6 @@ class Checkpoints(Checkpoint):
 
     Only at optimiser steps, so that nothing is half accumulated; one that is due at the end of an epoch is saved after
     its validation. The one before is kept as ``previous.ckpt``. Nothing is selected by a metric.
-
-    What a network draws itself (drop path, dropout) is seeded by the first sample of each micro-batch, so that a run
-    goes on as if it hadn't been stopped.
 
     Args:
         every_n_steps: optimiser steps between two checkpoints.
@@ -70,15 +66,6 @@ class Checkpoints(Checkpoint):
                     schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
                 ):
                     group["lr"] = rate * scale(schedule.last_epoch)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed what the network draws itself."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        plan = data.plan
-        micro = batch_idx % plan.accumulation * plan.world_size + trainer.global_rank
-        first = trainer.global_step * plan.global_size + micro * plan.device_size
-        address = hashlib.blake2b(f"{data.seed} {first}".encode(), digest_size=8)
-        torch.manual_seed(int.from_bytes(address.digest(), "big"))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -52,6 +52,7 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
     # configs name these classes without their modules, which works for classes that have been imported
     from vsr.callbacks import (  # noqa: F401
         Checkpoints,
+        Draws,
         Faults,
         Forecast,
         Pictures,
@@ -143,7 +144,7 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
 
         before_test = before_validate
 
-    callbacks = [RunFolder(), Faults(), Predictions()] if rehearsal is None else [rehearsal]
+    callbacks = [RunFolder(), Draws(), Faults(), Predictions()] if rehearsal is None else [rehearsal]
     Stages(
         args=resolve_configs(words),
         parser_kwargs={"allow_abbrev": False},  # --trainer.max_step is a slip
