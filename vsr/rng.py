@@ -56,6 +56,8 @@ class Stream(IntEnum):
     ERASING = 44  # natural clips, element 0: whether; then: attempt
     ERASING_NOISE = 45  # natural clips, element: four values of a frame
     MIX = 46  # address of a batch's first clip, element 0: which, where; then: two attempts at the share
+    CORRUPTION = 47  # index: video; epoch: see vsr.corruptions.address; element: see there
+    HELD_OUT = 48  # index: class; element: four groups of videos
     TEXTURE_COLOURS = 64  # index: texture; element: colour
     TEXTURE_SPECTRUM = 65  # index: texture; element 0
     TEXTURE_WAVELETS = 66  # index: texture; element: channel and band
