@@ -309,6 +309,18 @@ def test_checkpoints_that_do_not_fit_are_refused(clips, capsys):
         assert not Path("runs/finetune/folders/default/checkpoints").exists()
 
 
+def test_more_processes_than_videos_are_refused_before_they_start(clips, capsys):
+    """One of them would pass the loop over and end; the others would wait for it. Four videos are for testing."""
+    stage = ["--config", "configs/finetune/folders.yaml", *TINY, *data_options(clips, "folders")]
+    crowd = ["--trainer.accelerator", "cpu", "--trainer.devices", "6", "--trainer.strategy", "ddp"]
+    for verb in ("test", "validate", "fit"):
+        run(verb, *stage, *crowd, "--data.global_batch_size", "6", expect=2)
+        said = capsys.readouterr().err
+        assert "4 to evaluate on can't be shared by 6 processes" in said
+        assert "run at most 4 of them (--trainer.devices" in said
+    assert not Path("runs").exists()
+
+
 def test_all_datasets_are_shown_at_once(textures, capsys, caplog):
     run("render", "--all", "--out", "all", "--max_textures", "2", "--index", "3")
     without = {p.stem for p in Path("all").glob("*.mp4")}

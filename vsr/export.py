@@ -1,8 +1,9 @@
 """Videos to files: mp4, gif, and png contact sheets. A file is whole or not there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import BinaryIO
@@ -145,22 +146,25 @@ def write_gif(frames: Frames, file: Path | BinaryIO, fps: float = 25) -> None:
     first.save(file, "GIF", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
 
 
-def write_mp4(frames: Frames, file: Path | BinaryIO, fps: float = 25, lossless: bool = False) -> None:
+def write_mp4(
+    frames: Iterable[Frames], file: Path | BinaryIO, fps: float | Fraction = 25, lossless: bool = False
+) -> None:
     """Encode frames as H.264. One thread, so that the same frames give the same bytes.
 
     Args:
-        frames: uint8 (T, H, W, C), RGB.
+        frames: uint8 (T, H, W, C), RGB, or one (H, W, C) after the other, at least one.
         file: a path ending in .mp4, or a file in memory.
         fps: frames per second.
         lossless: RGB, bit by bit; or else yuv420p, which halves colour and loses an odd last row and column.
     """
-    height, width = frames.shape[1:3] if lossless else (side - side % 2 for side in frames.shape[1:3])
+    first = next(frames := iter(frames))
+    height, width = first.shape[:2] if lossless else (side - side % 2 for side in first.shape[:2])
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264rgb" if lossless else "libx264", rate=Fraction(fps))
         stream.width, stream.height, stream.pix_fmt = width, height, "rgb24" if lossless else "yuv420p"
         stream.options = _EXACT if lossless else _H264
         stream.codec_context.thread_count = 1
-        for frame in frames:
+        for frame in chain([first], frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]))
             container.mux(stream.encode(picture if lossless else picture.reformat(format="yuv420p", threads=1)))
         container.mux(stream.encode())
@@ -179,7 +183,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the file can't be written.
     """
-    refused = f"can't write {path} ({{}}): give --out a place that can be written"
+    refused = f"can't write {path} ({{}}): give a place that can be written"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, suffix=path.suffix, delete=False) as file:

@@ -8,11 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from corrupted_runs import ToldClips, small_answers, told_test
 from lightning.pytorch import Trainer
 from PIL import Image
+from pyarrow import parquet
 from test_cli import write_clip
 
-from vsr.callbacks.predictions import COLUMNS, confusion_picture
+from vsr.callbacks.predictions import COLUMNS, CORRUPTED_COLUMNS, confusion_picture
 from vsr.callbacks.run_folder import wilson_interval
 from vsr.cli import main
 from vsr.data.clips import ActionClips
@@ -95,6 +97,43 @@ def test_every_video_has_a_row_with_the_mean_over_its_views(place, tested):
         assert float(row["probability"]) == pytest.approx(float(probability[predicted]), abs=2e-5)
         assert int(row["rank"]) == 1 + int((probability > probability[label]).sum())
     assert len({row["probability"] for row in rows}) == 5
+
+
+def test_the_parquet_table_has_every_probability(place, tested):
+    """And else what the other has."""
+    whole = parquet.read_table(tested / "predictions.parquet")
+    assert json.loads(whole.schema.metadata[b"classes"]) == CLASSES
+    assert whole.column_names == [*COLUMNS, "probabilities"]
+    for row, other, (label, probability) in zip(whole.to_pylist(), table(tested), expected(place), strict=True):
+        assert row.pop("probabilities") == pytest.approx(probability.tolist(), abs=2e-5)
+        assert row["label"] == label
+        assert f"{row.pop('probability'):.6f}" == other.pop("probability")
+        assert {key: str(value) for key, value in row.items()} == other
+
+
+def test_videos_under_corruptions_have_a_row_for_each(tmp_path):
+    right, asked = small_answers()
+    told_test(tmp_path, ToldClips(right, asked))
+    rows, whole = table(tmp_path), parquet.read_table(tmp_path / "predictions.parquet").to_pylist()
+    assert list(rows[0]) == list(CORRUPTED_COLUMNS)
+    assert list(whole[0]) == [*CORRUPTED_COLUMNS, "probabilities"]
+    shown = [("clean", 0), *sorted(asked, key=lambda cell: cell.number)]
+    assert [c.perturbation for c in asked] != [name for name, _ in shown[1:]]
+    for k, (row, other) in enumerate(zip(rows, whole, strict=True)):
+        video, (name, severity) = k // len(shown), shown[k % len(shown)]
+        assert (row["video"], row["perturbation"], row["severity"]) == (f"test/{video}.avi", name, str(severity))
+        assert (other["video"], other["perturbation"], other["severity"]) == (f"test/{video}.avi", name, severity)
+        column = 0 if name == "clean" else 1 + asked.index((name, severity))
+        assert (row["rank"] == "1") == (row["label"] == row["predicted"]) == right[video, column]
+        assert (row["label"], row["class"], row["probability"]) == (str(video % 3), CLASSES[video % 3], "0.500000")
+        assert other["rank"] == 1 + (not right[video, column])
+        assert other["probabilities"][other["predicted"]] == max(other["probabilities"]) == 0.5
+    counts = np.zeros((3, 3), dtype=np.int64)
+    for row in rows[:: len(shown)]:
+        counts[int(row["label"]), int(row["predicted"])] += 1
+    picture = np.asarray(Image.open(tmp_path / "pictures/confusion.png"))
+    assert (picture == np.asarray(confusion_picture(counts, CLASSES))).all()
+    assert json.loads((tmp_path / "results.json").read_text())["videos"] == 7
 
 
 def test_results_count_videos_not_views(tested):

@@ -69,6 +69,13 @@ def test_evaluation_takes_every_item_once(world):
     assert [len(EvalBatches(10, 4, rank, world)) for rank in range(world)] == [len(rank) for rank in batches]
 
 
+def test_no_process_is_left_without_a_video():
+    assert [list(EvalBatches(2, 4, rank, 2)) for rank in range(2)] == [[[0]], [[1]]]
+    for rank in range(3):
+        with pytest.raises(InputError, match=r"2 to evaluate on can't be shared by 3 processes, .* run at most 2"):
+            EvalBatches(2, 4, rank, 3)
+
+
 def test_permutation_is_what_the_fixed_set_follows():
     from vsr.rng import permutation
 

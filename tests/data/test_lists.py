@@ -147,6 +147,27 @@ def test_hmdb51_errors(tree: Tree) -> None:
     assert "no such file" in error(root, "hmdb51", where="videos")
 
 
+@pytest.mark.parametrize(
+    ("layout", "name", "group"),
+    [
+        ("ucf101", "b/v_b_g08_c01.avi", "g08"),
+        ("ucf101", "b/holiday.avi", None),
+        ("hmdb51", "b/Big_b_fish_b_f_cm_np1_fr_med_12.avi", "Big_b_fish"),
+        ("hmdb51", "b/Big_b_fish_u_nm_np2_le_goo_0.avi", None),  # not of this class
+        ("csv", "b/v_b_g08_c01.avi", None),
+    ],
+)
+def test_what_a_video_was_cut_from(tree: Tree, layout: Any, name: str, group: str | None) -> None:
+    file = name.split("/")[1]
+    lists = {
+        "lists/classInd.txt": "1 b\n", "lists/trainlist01.txt": f"{name} 1\n", "lists/b_test_split1.txt": f"{file} 1\n",
+        "lists/train.csv": f"{name} 0\n",
+    }  # fmt: skip
+    root = tree({f"videos/{name}": "", **lists})
+    (item,) = read_split(layout, root / "videos", root / "lists", 1, "train")[1]
+    assert item.group == group
+
+
 CSV = {
     "lists/train.csv": "b/x y.mp4 2\na, b.mp4,0\nb/z.mp4, 1\n",
     "lists/val.csv": "v.mp4 4\n",
@@ -301,4 +322,4 @@ def test_jhmdb21_is_the_same_set_in_both_of_its_layouts() -> None:
         assert ucf[0] == hmdb[0]
         assert len(ucf[0]) == 21
         assert len(ucf[1]) == size
-        assert set(ucf[1]) == set(hmdb[1])
+        assert set(ucf[1]) == {item._replace(group=None) for item in hmdb[1]}  # whose names tell recordings apart

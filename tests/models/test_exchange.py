@@ -113,6 +113,17 @@ class TestLoadClassifier:
         message = r"no classification head: this is a pre-training checkpoint, fine-tune it first with vsr fit"
         refused(load_classifier, model, pretrained, message)
 
+    @pytest.mark.parametrize(
+        ("size", "clip", "message"),
+        [
+            (SMALL, {"patch_size": 16}, r"of 2 frames x 8 px, the model of 2 frames x 16 px: give .*patch_size 8"),
+            (SMALL, {"tubelet_size": 1}, r"of 2 frames x 8 px, the model of 1 frames x 8 px: give .*tubelet_size 2"),
+            (TINY, {}, "is width 32, depth 2; model is width 192, depth 6: give a checkpoint of this size"),
+        ],
+    )
+    def test_another_grid_or_size(self, finetuned, size, clip, message):
+        refused(load_classifier, Classifier(size, 5, **(CLIP | clip)), finetuned, message)
+
     def test_another_number_of_classes(self, finetuned):
         message = r"knows 5 classes, the model 7: .*--model.init_args.num_classes 5"
         refused(load_classifier, Classifier(SMALL, 7, **CLIP), finetuned, message)

@@ -9,13 +9,17 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-import torch
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vsr.callbacks.answers import Answers, cell_of
+from vsr.callbacks.ema import ema_decay
 from vsr.models.exchange import read_weights
 from vsr.modules.optim import total_steps
 
-RESULTS_SCHEMA = 1
+RESULTS_SCHEMA = 2
+"""Of ``results.json``; 2: a test under corruptions has ``cells`` and ``categories``."""
+_VIDEO = np.dtype([("video", np.int64)])
 
 
 class RunFolder(Callback):
@@ -23,13 +27,14 @@ class RunFolder(Callback):
 
     ``provenance.json`` stands in the folder from the first step and in every checkpoint under ``"provenance"``;
     ``results.json`` is written by ``validate`` and ``test``: metrics, how many videos they are of, and a 95 % interval
-    of each top-1 and top-5 accuracy (:func:`wilson_interval`); an empty ``done`` when training has ended by itself.
+    of each top-1 and top-5 accuracy (:func:`wilson_interval`), all of clean videos, and what other callbacks add
+    (:func:`add_results`); an empty ``done`` when training has ended by itself.
     """
 
     def __init__(self) -> None:
         self._provenance: dict[str, Any] = {}
         self._earlier: dict[str, Any] | None = None
-        self._videos = 0
+        self._videos = Answers(_VIDEO)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note what an earlier part of the run was made from."""
@@ -40,7 +45,9 @@ class RunFolder(Callback):
         """Write the provenance and take away an old ``done``."""
         if trainer.is_global_zero:
             (_folder(trainer) / "done").unlink(missing_ok=True)
-        self._note(trainer, provenance(trainer, pl_module, self._earlier) | {"total_steps": total_steps(trainer)})
+        averaged = {} if (decay := ema_decay(trainer)) is None else {"ema_decay": decay}
+        origin = provenance(trainer, pl_module, self._earlier) | {"total_steps": total_steps(trainer)}
+        self._note(trainer, origin | averaged)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the provenance into the checkpoint, and the names of a classifier's classes."""
@@ -57,7 +64,7 @@ class RunFolder(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from 0."""
-        self._videos = 0
+        self._videos = Answers(_VIDEO)
 
     on_test_start = on_validation_start
 
@@ -70,11 +77,15 @@ class RunFolder(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count the videos."""
+        """Note which videos these were."""
         if trainer.state.fn != "fit":
-            self._videos += len(batch["index"].unique())
+            self._videos.add(video=batch["index"].unique())
 
-    on_test_batch_end = on_validation_batch_end
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Note which videos these were, of those that were shown clean."""
+        self._videos.add(video=outputs["index"][cell_of(outputs) == 0])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the results of ``vsr validate``."""
@@ -91,8 +102,7 @@ class RunFolder(Callback):
         self._provenance = found
 
     def _write_results(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        count = torch.tensor(self._videos, device=pl_module.device)
-        videos = int(trainer.strategy.reduce(count, reduce_op="sum"))  # of all ranks
+        videos = len(np.unique(self._videos.of_all(trainer)["video"]))
         if trainer.is_global_zero:
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
             accuracies = {name: value for name, value in metrics.items() if name.endswith(("_acc1", "_acc5"))}
@@ -100,6 +110,12 @@ class RunFolder(Callback):
             results = {"schema": RESULTS_SCHEMA, "metrics": metrics, "intervals": intervals, "videos": videos}
             # The provenance has the number of training videos by the same name.
             _write(_folder(trainer) / "results.json", results | provenance(trainer, pl_module) | results)
+
+
+def add_results(trainer: Trainer, found: dict[str, Any]) -> None:
+    """Add to the ``results.json`` of a test that has just ended, by a callback that stands after :class:`RunFolder`."""
+    path = _folder(trainer) / "results.json"
+    _write(path, json.loads(path.read_text(encoding="utf-8")) | found)
 
 
 def wilson_interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -61,7 +61,7 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count, and log when the trainer does."""
-        self._clips += len(batch["video"]) * trainer.world_size
+        self._clips += len(batch["index"]) * trainer.world_size
         step = trainer.global_step
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if step == self._logged or not every or step % every:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from vsr.cli.check import check_data
+from vsr.cli.corrupt import corrupt
 from vsr.cli.errors import input_error, plain
 from vsr.cli.plan import plan
 from vsr.cli.stages import STAGES, run_stage
@@ -19,6 +20,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "textures": textures,
     "convert": convert,
     "check-data": check_data,
+    "corrupt": corrupt,
 }
 
 
@@ -83,13 +85,29 @@ def _verb(name: str, words: list[str]) -> None:
         words = ["all", *(word for word in words if word != "--all")]
     parser = ArgumentParser(prog=f"vsr {name}", exit_on_error=False, allow_abbrev=False)
     parser.add_function_arguments(function, as_positional=True)
+    words = _gathered(words, [f"--{key}" for key, value in function.__annotations__.items() if "list[" in str(value)])
     flags = [f"--{key}" for key, value in (function.__annotations__).items() if value is bool]
     words = [
         f"{word}=true" if word in flags and after not in ("true", "false") else word
-        for word, after in zip(words, [*words[1:], ""], strict=True)
+        for word, after in zip(words, [*words, ""][1:], strict=True)
     ]
     try:
         parsed = parser.parse_args(words)
     except ArgumentError as error:
         raise plain(str(error), error, [a.dest for a in parser._actions], f"vsr {name} --help") from error
     function(**parser.instantiate(parsed).as_dict())
+
+
+def _gathered(words: list[str], lists: list[str]) -> list[str]:
+    """``--option a b`` as ``--option=[a,b]``, for the options that take several values."""
+    gathered: list[str] = []
+    values: list[str] | None = None
+    for word in [*words, "--"]:
+        if values is not None and not word.startswith("-"):
+            values.append(word)
+            continue
+        if values:
+            gathered[-1] += f"=[{','.join(values)}]"
+        gathered.append(word)
+        values = [] if word in lists else None
+    return gathered[:-1]

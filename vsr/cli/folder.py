@@ -25,9 +25,10 @@ def place_run(cli: "LightningCLI", stage: str) -> tuple[Path, Path | None]:
     """
     config = cli.config[stage]
     data, model = config.data.init_args, config.model.class_path.rsplit(".", 1)[-1]
-    name = (
-        {"VideoMAE": "pretrain", "ActionClassifier": "finetune"}.get(model, model.lower()) if stage == "fit" else stage
-    )
+    own = {
+        "VideoMAE": "pretrain", "ActionClassifier": "finetune", "LinearProbe": "probe", "AttentiveProbe": "attentive",
+    }  # fmt: skip
+    name = own.get(model, model.lower()) if stage == "fit" else stage
     dataset = data.recipe.name if "recipe" in data else data.name
     folder = Path(config.trainer.default_root_dir or "runs") / name / dataset / config.run
     checkpoint = find_checkpoint(config.ckpt_path, folder) if stage == "fit" else None

@@ -53,9 +53,12 @@ def rehearse_only(config: Any, rehearsal: "Rehearsal") -> None:
     """Change the configuration of a fit so that one device runs it, for the rehearsal alone, and nothing is written.
 
     Raises:
-        InputError: it asks for a GPU, and there is none.
+        InputError: it asks for a GPU, and there is none, or it is a probe.
     """
     import torch
+
+    if config.model.class_path.endswith("Probe"):
+        raise InputError("vsr plan can't time a probe, whose clips are encoded once: vsr fit says how far it is")
 
     trainer = config.trainer
     asked = trainer.devices

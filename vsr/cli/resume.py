@@ -43,11 +43,19 @@ def find_checkpoint(ckpt_path: str | None, folder: Path) -> Path | None:
     return None if ckpt_path is None else Path(ckpt_path)
 
 
-def must_be_the_same_run(path: Path, data: "LightningDataModule", module: "LightningModule") -> None:
+def must_be_the_same_run(
+    path: Path, data: "LightningDataModule", module: "LightningModule", ema_decay: float | None
+) -> None:
     """Refuse a checkpoint that this run can't go on from.
 
     Free are the length of the run, the devices, the batch on each of them, precision, how the network is run and what
     guards it (``compile``, ``clip_grad``, …), and where files lie.
+
+    Args:
+        path: of the checkpoint.
+        data: what this run learns from.
+        module: what learns in it.
+        ema_decay: of its weights' average; None if it has none.
 
     Raises:
         InputError: it is damaged, or of another run; it says in what they differ.
@@ -66,6 +74,7 @@ def must_be_the_same_run(path: Path, data: "LightningDataModule", module: "Light
         )
     arguments = {key: value for key, value in module.hparams.items() if key not in _NOT_THE_LEARNER}
     found = _differences(checkpoint["hyper_parameters"], arguments) | _differences(there, here)
+    found |= _differences({"ema_decay": there.get("ema_decay")}, {"ema_decay": ema_decay})  # also where one has none
     if found:
         said = "; ".join(f"{name} {a} there, {b} here" for name, (a, b) in found.items())
         raise InputError(

@@ -12,12 +12,13 @@ from vsr.cli.resume import must_be_the_same_run
 from vsr.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from vsr.data.lists import Subset
     from vsr.plan import Rehearsal
 
 STAGES = {
-    "fit": "pre-train VideoMAE, or fine-tune a classifier",
-    "validate": "accuracy of a fine-tuned classifier on the validation videos",
-    "test": "accuracy of a fine-tuned classifier on the test videos",
+    "fit": "pre-train VideoMAE, fine-tune a classifier, or fit a probe",
+    "validate": "accuracy of a fine-tuned classifier or a probe on the validation videos",
+    "test": "accuracy of a fine-tuned classifier or a probe on the test videos",
 }
 _TEXTURES: tuple[tuple[str, Any, str], ...] = (
     ("texture_folder", str | None, "folder of images, or of tar archives of them, where the recipe shows images"),
@@ -33,6 +34,7 @@ _NOT_NEWS = (
     "Trying to infer the `batch_size`",  # all micro-batches have one size
     "You passed in a `val_dataloader` but have no `validation_step`",  # of clips to pre-train on
     "You're resuming from a checkpoint that ended before the epoch ended",  # samples follow from the step
+    "Found .* module\\(s\\) in eval mode at the start of training",  # a frozen encoder
     ".*isinstance\\(treespec, LeafSpec\\).* is deprecated",  # Lightning's own call
 )
 
@@ -55,19 +57,24 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
         Draws,
         Faults,
         Forecast,
+        Heads,
         Pictures,
         Predictions,
+        Robustness,
         RunFolder,
         RunProgress,
         SyntheticProbe,
         Throughput,
+        WeightAverage,
     )
     from vsr.callbacks.checkpoints import WholeCheckpoints
-    from vsr.data.batches import BatchPlan
-    from vsr.data.clips import ActionClips  # noqa: F401
+    from vsr.callbacks.ema import ema_decay
+    from vsr.data.batches import BatchPlan, EvalBatches
+    from vsr.data.clips import ActionClips
+    from vsr.data.corrupted import CorruptedClips  # noqa: F401
     from vsr.data.mixture import VideoMixture  # noqa: F401
     from vsr.data.synthetic import SyntheticVideos  # noqa: F401
-    from vsr.modules import ActionClassifier, VideoMAE  # noqa: F401
+    from vsr.modules import ActionClassifier, AttentiveProbe, KNNProbe, LinearProbe, VideoMAE  # noqa: F401
 
     # What isn't under bfloat16 autocast multiplies float32 in TF32, where a GPU has it: 10 bits of mantissa, not 23.
     torch.set_float32_matmul_precision("high")
@@ -125,26 +132,40 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
             BatchPlan.of(data.global_batch_size, data.global_batch_size, trainer.world_size)
             if trainer.max_steps <= 0 and (trainer.max_epochs or -1) <= 0:
                 raise InputError("a run without an end has no schedule: give --trainer.max_epochs or max_steps")
+            if not any(parameter.requires_grad for parameter in self.model.parameters()):
+                self.model.configure_optimizers()  # refuses, as there is nothing to train
             if rehearsal is not None:
                 return
             asked = self.config_init[words[0]]
             if self.checkpoint is not None:
-                must_be_the_same_run(self.checkpoint, data, self.model)
+                must_be_the_same_run(self.checkpoint, data, self.model, ema_decay(trainer))
             elif asked.ckpt_path is not None:
                 rank_zero_info(f"There is no checkpoint in {self.folder} yet: starting from the beginning.")
             asked.ckpt_path = self.checkpoint and str(self.checkpoint)
+            if getattr(data, "use", None) == "finetune":
+                self._must_reach_every_process("val")
             if trainer.is_global_zero:
                 weights = sum(p.nbytes for p in self.model.parameters())
                 must_be_writable(self.folder, 3 * weights)  # a checkpoint has them and AdamW's two moments
                 keep_metrics(self.folder)
 
         def before_validate(self) -> None:
-            """Refuse a folder that can't take the results."""
+            """Refuse a folder that can't take the results, and more processes than videos."""
+            self._must_reach_every_process("val")
             must_be_writable(self.folder)
 
-        before_test = before_validate
+        def before_test(self) -> None:
+            """Refuse the same."""
+            self._must_reach_every_process("test")
+            must_be_writable(self.folder)
 
-    callbacks = [RunFolder(), Draws(), Faults(), Predictions()] if rehearsal is None else [rehearsal]
+        def _must_reach_every_process(self, subset: "Subset") -> None:
+            """Refuse fewer videos than processes before these start; a validation may be hours away."""
+            if self.trainer.world_size > 1 and isinstance(self.datamodule, ActionClips):
+                self.datamodule.setup("test" if subset == "test" else "validate")
+                EvalBatches(self.datamodule.num_videos(subset), 1, 0, self.trainer.world_size)
+
+    callbacks = [RunFolder(), Draws(), Faults(), Predictions(), Robustness()] if rehearsal is None else [rehearsal]
     Stages(
         args=resolve_configs(words),
         parser_kwargs={"allow_abbrev": False},  # --trainer.max_step is a slip

@@ -101,9 +101,17 @@ class EvalBatches(Sampler[list[int]]):
         batch_size: items per batch and rank; the last may be smaller.
         rank: this process.
         world_size: processes.
+
+    Raises:
+        InputError: a process would have no item. It would pass the whole loop over while the others wait for it.
     """
 
     def __init__(self, size: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        if size < world_size:
+            raise InputError(
+                f"{size} to evaluate on can't be shared by {world_size} processes, each of which needs a video: run at "
+                f"most {max(size, 1)} of them (--trainer.devices, --trainer.num_nodes)"
+            )
         self.items, self.batch_size = range(rank, size, world_size), batch_size
 
     def __len__(self) -> int:

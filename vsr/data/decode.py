@@ -32,6 +32,12 @@ from numpy.typing import NDArray
 
 from vsr.errors import InputError
 
+VIDEO_ENDINGS = (
+    ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
+    ".vob", ".webm", ".wmv",
+)  # fmt: skip
+"""How the names of video files end, in small letters, where a folder has others beside them."""
+
 _REMEDY = "copy or download it again, or take it off the list"
 _KEPT = 64 * 2**20  # bytes of packets kept in memory; of larger files they are read a second time
 _REORDER = 16  # frames by which B-frames change the order at most (H.264, HEVC)
@@ -119,6 +125,23 @@ def read_frames(
         with closing(_decode(path)) as again:
             frames, _ = _keep(again, wanted)
     return _stack(path, frames, wanted)
+
+
+def every_frame(path: str | Path) -> Generator[NDArray[np.uint8]]:
+    """All frames of a video in turn, upright, uint8 (H, W, 3), RGB.
+
+    Raises:
+        InputError: as :func:`read_frames`, when it is met.
+    """
+    path, reformatter, sizes = Path(path), VideoReformatter(), set()
+    for frame in _decode(path):
+        pixels = _upright(frame, reformatter)
+        sizes.add(pixels.shape)
+        if len(sizes) > 1:
+            raise _sizes_change(path)
+        yield pixels
+    if not sizes:
+        raise _no_frames(path)
 
 
 def turn(frame: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:

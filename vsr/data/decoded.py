@@ -2,7 +2,7 @@
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Literal, NamedTuple, TypedDict
 
@@ -20,13 +20,15 @@ from vsr.data.batches import Visits
 from vsr.data.decode import read_frames
 from vsr.data.lists import Item
 from vsr.data.randaugment import DRAWN, Operation, drawn_operations, rand_augment
-from vsr.data.sampling import centre_frames, crop_offsets, pretrain_frames, train_frames, view_frames
+from vsr.data.sampling import centre_frames, crop_offsets, distinct_views, pretrain_frames, train_frames, view_frames
 from vsr.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-Use = Literal["pretrain", "train", "val", "test"]
-"""What clips are for; ``pretrain`` and ``train`` show the training list, ``train`` is fine-tuning."""
+Use = Literal["pretrain", "train", "probe", "val", "test"]
+"""What clips are for; ``pretrain``, ``train`` and ``probe`` show the training list, ``train`` is fine-tuning."""
+
+TRAINING: tuple[Use, ...] = ("pretrain", "train", "probe")
 
 
 class View(NamedTuple):
@@ -94,9 +96,10 @@ class Clips(Dataset[Sample]):
     Clips for training are drawn at ``(seed, index, epoch)`` and come in random order. ``pretrain``: frames by
     :func:`~vsr.data.sampling.pretrain_frames`, seen through :func:`~vsr.data.augment.multi_scale_box`. ``train``: by
     :func:`~vsr.data.sampling.train_frames` and :func:`~vsr.data.augment.crop_box`, flipped half the time, with
-    RandAugment and erasing; of each ``num_sample`` views with the same frames. ``val``: the central clip. ``test``: the
-    views of :func:`~vsr.data.sampling.view_frames` and :func:`~vsr.data.sampling.crop_offsets`, equal ones once. The
-    latter two come in order.
+    RandAugment and erasing; of each ``num_sample`` views with the same frames. ``probe``: the central clip, the same in
+    every epoch, only the order is drawn. ``val``: likewise the central clip. ``test``: the views of
+    :func:`~vsr.data.sampling.view_frames` and :func:`~vsr.data.sampling.crop_offsets`, equal ones once. The latter two
+    come in order.
 
     Args:
         items: the videos.
@@ -112,6 +115,7 @@ class Clips(Dataset[Sample]):
         random: ``val``: a random clip, drawn at epoch 0, in the place of the central one.
         rand_augment: ``train``: mean magnitude of :func:`~vsr.data.randaugment.drawn_operations`; None: there are none.
         erasing: ``train``: the share of the views that :func:`~vsr.data.augment.erased_box` erases a box of.
+        chosen: numbers of the videos that are shown; None: all. An index is a place in ``items`` all the same.
     """
 
     def __init__(
@@ -129,25 +133,27 @@ class Clips(Dataset[Sample]):
         random: bool = False,
         rand_augment: float | None = None,
         erasing: float = 0.0,
+        chosen: Sequence[int] | None = None,
     ) -> None:
         self.items, self.use, self.seed = items, use, seed
         self.num_frames, self.stride, self.size, self.spare = num_frames, stride, size, spare
         self.num_sample, self.segments, self.crops, self.random = num_sample, segments, crops, random
         self.rand_augment, self.erasing = rand_augment, erasing
+        self.chosen = range(len(items)) if chosen is None else chosen
 
     @cached_property
     def visits(self) -> Visits:
         """The order of the videos; made in the process that uses it, since it can't be sent to another."""
-        return Visits(self.seed, len(self.items))
+        return Visits(self.seed, len(self.chosen))
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.chosen)
 
     def __getitem__(self, n: int) -> Sample:
-        first, epoch = self.visits[n] if self.use in ("pretrain", "train") else (n, 0)
-        index, video, views = first, torch.empty(0, dtype=torch.uint8), [View()]
+        first, epoch = self.visits[n] if self.use in TRAINING else (n, 0)
+        index, video, views = self.chosen[first], torch.empty(0, dtype=torch.uint8), [View()]
         unreadable: dict[str, str] = {}
-        for index in (i % len(self.items) for i in range(first, first + len(self.items))):
+        for index in (self.chosen[i % len(self)] for i in range(first, first + len(self))):
             try:
                 video, views = self._read(self.items[index], index, epoch)
                 break
@@ -180,7 +186,7 @@ class Clips(Dataset[Sample]):
         shape = {"num_frames": self.num_frames, "stride": self.stride}
         if self.use == "test":
             return partial(view_frames, views=self.segments, **shape)
-        if self.use == "val" and not self.random:
+        if self.use == "probe" or (self.use == "val" and not self.random):
             return lambda count: centre_frames(count, **shape)[None]
         word = int(self._words(rng.Stream.FRAMES, index, epoch)[0, 0])
         frames = pretrain_frames if self.use == "pretrain" else train_frames
@@ -215,13 +221,9 @@ class Clips(Dataset[Sample]):
         firsts = np.searchsorted(np.unique(segments), starts).tolist()
         offsets = crop_offsets(height, width, self.size, self.crops)
         return [
-            View(
-                first=firsts[s], offset=offsets[c], number=s * self.crops + c,
-                weight=starts.count(starts[s]) * offsets.count(offsets[c]) / (self.segments * self.crops),
-            )
-            for s in range(self.segments) if starts.index(starts[s]) == s
-            for c in range(self.crops) if offsets.index(offsets[c]) == c
-        ]  # fmt: skip
+            View(first=firsts[s], offset=offsets[c], number=s * self.crops + c, weight=weight)
+            for s, c, weight in distinct_views(starts, offsets)
+        ]
 
     def _words(self, stream: rng.Stream, index: int, epoch: int, elements: int = 1) -> Tensor:
         return rng.words(stream, self.seed, torch.tensor([index]), epoch, elements)[0]
@@ -263,7 +265,7 @@ def show(batch: DecodedBatch, num_frames: int, size: int, seed: int) -> Tensor:
             if view.box is not None:
                 clip = resized_crop(rand_augment(video[:, part], view.operations), view.box, size)
             else:
-                small = _short_side(video, size) if small is None else small
+                small = short_side(video, size) if small is None else small
                 clip = small[:, part].narrow(-1 if small.shape[-1] > size else -2, view.offset, size)
             clip = flip(clip) if view.mirrored else clip
             if view.erased is not None:
@@ -273,10 +275,10 @@ def show(batch: DecodedBatch, num_frames: int, size: int, seed: int) -> Tensor:
     return torch.stack(clips)
 
 
-def _short_side(video: Tensor, size: int) -> Tensor:
-    """Frames with their short side resized: bilinear, not antialiased, uint8 (C, T, H, W)."""
+def short_side(video: Tensor, size: int) -> Tensor:
+    """Frames with their short side resized to ``size`` px: bilinear, not antialiased, uint8 (C, T, H, W)."""
     frames: Tensor = F.resize(video.transpose(0, 1), [size], InterpolationMode.BILINEAR, antialias=False)
-    return frames.transpose(0, 1)
+    return frames.transpose(0, 1).contiguous()  # else colours lie innermost, and to cut views takes ten times longer
 
 
 class Unreadable:
@@ -307,14 +309,26 @@ class Unreadable:
         Raises:
             InputError: that is more than may be.
         """
-        for path, reason in batch["unreadable"].items():
+        self.meet(batch["unreadable"], none_left=not all(map(len, batch["video"])))
+
+    def meet(self, unreadable: Mapping[str, str], none_left: bool = False) -> None:
+        """Take in unreadable videos.
+
+        Args:
+            unreadable: path to what is wrong with it.
+            none_left: no readable one was found in the place of one of them.
+
+        Raises:
+            InputError: that is more than may be.
+        """
+        for path, reason in unreadable.items():
             if path not in self.met:
                 self.met[path] = reason
                 logger.warning(
                     "unreadable, the next video of the training list is shown instead (%d of at most %d): %s",
                     *(len(self.met), self.most, reason),
                 )
-        if len(self.met) > self.most or not all(map(len, batch["video"])):
+        if len(self.met) > self.most or none_left:
             paths = list(self.met)
             more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
             raise InputError(

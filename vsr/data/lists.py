@@ -28,12 +28,15 @@ class Item(NamedTuple):
         label: its class, an index into the list of classes.
         frames: how many decode, from a manifest; None where none says.
         size: the bytes that the file had then.
+        group: the videos of a class that have the same were cut from one recording, as far as their names tell; None:
+            the video is on its own.
     """
 
     path: Path
     label: int
     frames: int | None = None
     size: int | None = None
+    group: str | None = None
 
     def known_frames(self) -> int | None:
         """``frames``, where the file still has its size."""
@@ -118,7 +121,17 @@ def read_split(
         raise InputError(f"{where}: the {subset} list of split {split} is empty: check it and the layout ({layout})")
     if must_exist:
         _check_videos(entries, videos)
-    return classes, [Item(entry.path, entry.label) for entry in entries]
+    return classes, [Item(entry.path, entry.label, group=_group(layout, entry.path)) for entry in entries]
+
+
+def _group(layout: Layout, path: Path) -> str | None:
+    """The recording a video was cut from: ``v_Class_g08_c01.avi``, ``<recording>_<class>_f_cm_np1_fr_med_0.avi``."""
+    patterns = {
+        "ucf101": r"v_.+_(g\d+)_c\d+",
+        "hmdb51": rf"(.+)_{re.escape(path.parent.name)}_[fhul]_[cn]m_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+",
+    }
+    found = re.fullmatch(patterns[layout], path.stem) if layout in patterns else None
+    return found[1] if found else None
 
 
 def _usual_place(layout: Layout, videos: Path) -> Path:

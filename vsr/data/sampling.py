@@ -7,6 +7,8 @@ Source: the behaviour of the released VideoMAE (Tong et al., NeurIPS 2022) and, 
 VideoMAE v2 (Wang et al., CVPR 2023). Where a video is shorter than the clip, frames are repeated.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,12 +71,27 @@ def pretrain_frames(length: int, word: int, num_frames: int = 16, stride: int = 
     return start + stride * steps
 
 
+def sampled_frames(length: int, num_frames: int = 16, stride: int = 4) -> Frames:
+    """The frames of a video that testing can show: 0, r, 2r, … < T, the last repeated up to n.
+
+    Args:
+        length: T.
+        num_frames: n.
+        stride: r, frames.
+
+    Returns:
+        int64 (N,), N >= n, ascending.
+    """
+    _span(length, num_frames, stride)
+    every = np.arange(0, length, stride)
+    return np.pad(every, (0, max(num_frames - len(every), 0)), mode="edge")
+
+
 def view_frames(length: int, views: int, num_frames: int = 16, stride: int = 4) -> Frames:
     """The temporal views of a video for testing, spread evenly from its start to its end.
 
-    With L = 0, r, 2r, … < T, its last repeated up to n, and N = len(L): view c holds the n elements of L from
-    int(c (N - n) / (views - 1)). Views of a short video may be equal: the mean over them doesn't change if
-    each is computed once.
+    With L = :func:`sampled_frames` and N = len(L): view c holds the n elements of L from int(c (N - n) / (views - 1)).
+    Views of a short video may be equal: the mean over them doesn't change if each is computed once.
 
     Args:
         length: T.
@@ -85,11 +102,9 @@ def view_frames(length: int, views: int, num_frames: int = 16, stride: int = 4) 
     Returns:
         int64 (views, n), each row ascending.
     """
-    _span(length, num_frames, stride)
     if views < 1:
         raise InputError(f"views {views} is not a positive number: give 1 or more")
-    every = np.arange(0, length, stride)
-    every = np.pad(every, (0, max(num_frames - len(every), 0)), mode="edge")
+    every = sampled_frames(length, num_frames, stride)
     spare = len(every) - num_frames
     starts = [int(c * (spare / (views - 1))) for c in range(views)] if views > 1 else [spare // 2]
     return np.stack([every[start : start + num_frames] for start in starts])
@@ -114,6 +129,24 @@ def crop_offsets(height: int, width: int, size: int, crops: int) -> list[int]:
         raise InputError(f"crops {crops} is not a positive number: give 1 or more")
     spare = int(size * max(height, width) / min(height, width)) - size
     return [int(s * (spare / (crops - 1))) for s in range(crops)] if crops > 1 else [round(spare / 2)]
+
+
+def distinct_views(starts: Sequence[int], offsets: Sequence[int]) -> list[tuple[int, int, float]]:
+    """The views of a video that differ, each with its weight: a view that equals an earlier one only adds to that.
+
+    Args:
+        starts: of each segment, where it begins in time; equal ones show the same frames.
+        offsets: of each crop, where it begins along the longer side.
+
+    Returns:
+        (segment, crop, weight) of each, segments first; the weights sum to 1.
+    """
+    every = len(starts) * len(offsets)
+    return [
+        (s, c, starts.count(start) * offsets.count(offset) / every)
+        for s, start in enumerate(starts) if starts.index(start) == s
+        for c, offset in enumerate(offsets) if offsets.index(offset) == c
+    ]  # fmt: skip
 
 
 def _window(end: int, num_frames: int, stride: int) -> Frames:

@@ -234,12 +234,21 @@ class Encoder(nn.Module):
         num_frames: T.
         patch_size: height and width of a tube, px.
         tubelet_size: frames of a tube.
+        drop_path: share of the samples for which the last block is left out; it grows linearly from 0.
     """
 
-    def __init__(self, size: Size, image_size: int, num_frames: int, patch_size: int, tubelet_size: int) -> None:
+    def __init__(
+        self,
+        size: Size,
+        image_size: int,
+        num_frames: int,
+        patch_size: int,
+        tubelet_size: int,
+        drop_path: float = 0.0,
+    ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(size.width, image_size, num_frames, patch_size, tubelet_size)
-        self.blocks = Blocks(size.width, size.depth, size.heads)
+        self.blocks = Blocks(size.width, size.depth, size.heads, drop_path)
         self.norm = nn.LayerNorm(size.width, eps=1e-6)
         self.head = nn.Identity()
         self.apply(_initialise(nn.init.xavier_uniform_))

@@ -9,38 +9,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from vsr.errors import InputError
 from vsr.models.cost import training_flops
 from vsr.models.exchange import load_classifier, load_encoder
 from vsr.models.vit import Classifier, SizeName, size_named
+from vsr.modules.accuracy import Accuracy, FiniteMean
 from vsr.modules.execution import compile_in_place, compiles, recompute_blocks, uncompiled
 from vsr.modules.guard import StepGuard
 from vsr.modules.mixup import mix, mix_words
 from vsr.modules.optim import Optimisation
-from vsr.modules.views import mean_over_views
-
-
-class _FiniteMean(Metric):
-    """Mean of the values that are finite. torchmetrics' own looks for others by waiting for the device."""
-
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
-
-    def update(self, values: Tensor) -> None:
-        finite = values.isfinite()
-        self.total += values.masked_fill(~finite, 0).sum()  # a number in where() may be copied there, and waited for
-        self.count += finite.sum()
-
-    def compute(self) -> Tensor:
-        return self.total / self.count
 
 
 class ActionClassifier(L.LightningModule):
@@ -49,10 +27,8 @@ class ActionClassifier(L.LightningModule):
     What ``checkpoint`` must be depends on the verb: for ``fit`` an encoder to start from, for ``validate``,
     ``test`` and ``predict`` a whole classifier. A run that resumes (``--ckpt_path``) doesn't read it.
 
-    Logged: ``loss`` and ``lr`` (each step), ``train_loss`` (of the clips whose loss is finite), ``val_acc1``,
-    ``val_acc5``, ``test_acc1``, ``test_acc5`` and ``test_mean_class_acc`` (mean over the classes that have videos), all
-    shares 0..1; over all ranks. A test counts videos, each by the mean over its views. With them what
-    :class:`~vsr.modules.guard.StepGuard` logs.
+    Logged: ``loss`` and ``lr`` (each step), ``train_loss`` (of the clips whose loss is finite), and what
+    :class:`~vsr.modules.accuracy.Accuracy` and :class:`~vsr.modules.guard.StepGuard` log.
 
     Args:
         num_classes: K.
@@ -150,12 +126,7 @@ class ActionClassifier(L.LightningModule):
         if checkpoint_activations:
             recompute_blocks(self.model)
         self._fitted = False
-        self.train_loss = _FiniteMean()
-        self.val_acc1, self.test_acc1 = (MulticlassAccuracy(num_classes, average="micro") for _ in range(2))
-        self.val_acc5, self.test_acc5 = (
-            MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro") for _ in range(2)
-        )
-        self.test_confusion = MulticlassConfusionMatrix(num_classes)
+        self.train_loss, self.accuracy = FiniteMean(), Accuracy(num_classes)
         # Buffers are constants: broadcasting them would be waste, and a deadlock where ranks have unequal
         # batches.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
@@ -239,47 +210,21 @@ class ActionClassifier(L.LightningModule):
     @uncompiled
     def validation_step(self, batch: Mapping[str, Tensor]) -> None:
         """Count what is right among the first one and the first five."""
-        logits, label = self(batch["video"]).float(), batch["label"]
-        self.val_acc1.update(logits, label)
-        self.val_acc5.update(logits, label)
-        self.log("val_acc1", self.val_acc1, prog_bar=True, on_step=False, on_epoch=True)
-        self.log("val_acc5", self.val_acc5, on_step=False, on_epoch=True)
+        self.accuracy.validate(self, self(batch["video"]).float(), batch["label"])
 
     @uncompiled
     def test_step(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Count the videos that are right among the first one and the first five, and per class.
-
-        Returns:
-            ``index`` int64 (n,), ``probability`` float32 (n, K), the mean over the views, and ``label`` int64 (n,) of
-            each video.
-        """
-        videos = self._videos(batch)
-        probability, label = videos["probability"], videos["label"]
-        self.test_acc1.update(probability, label)
-        self.test_acc5.update(probability, label)
-        self.test_confusion.update(probability, label)
-        self.log("test_acc1", self.test_acc1, on_step=False, on_epoch=True)
-        self.log("test_acc5", self.test_acc5, on_step=False, on_epoch=True)
-        return videos
+        """Count the videos that are right; what is returned says :meth:`vsr.modules.accuracy.Accuracy.test`."""
+        return self.accuracy.test(self, self(batch["video"]).float().softmax(dim=1), batch)
 
     def on_test_epoch_end(self) -> None:
         """Mean of the classes' accuracies, over the classes that have videos."""
-        confusion = self.test_confusion.compute().double()  # rows: true classes; of all ranks
-        counts = confusion.sum(dim=1)
-        accuracy = confusion.diagonal() / counts
-        self.log("test_mean_class_acc", accuracy[counts > 0].mean().float())
-        self.test_confusion.reset()
+        self.accuracy.finish_test(self)
 
     @uncompiled
     def predict_step(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``index`` int64 (B,) and ``probability`` float32 (B, K) of each clip."""
         return {"index": batch["index"], "probability": self(batch["video"]).float().softmax(dim=1)}
-
-    def _videos(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The videos of a batch that holds all views of each."""
-        views = self(batch["video"]).float().softmax(dim=1)
-        index, probability, label = mean_over_views(views, batch["index"], batch["weight"], batch["label"])
-        return {"index": index, "probability": probability, "label": label}
 
     def configure_callbacks(self) -> StepGuard:
         """The guard over steps that are not finite."""

@@ -161,15 +161,19 @@ class Optimisation:
         Raises:
             InputError: the run has no end.
         """
+        return self.configure_groups(trainer, parameter_groups(model, self.weight_decay, layer_decay))
+
+    def configure_groups(self, trainer: L.Trainer, groups: list[dict[str, Any]]) -> OptimizerLRSchedulerConfig:
+        """The same of groups as :func:`parameter_groups` makes them, each with its own ``lr_scale``."""
         steps, peak, final = total_steps(trainer), *self._rates()
         warmup_steps = self._warmup_steps(trainer)
-        groups = parameter_groups(model, self.weight_decay, layer_decay)
         groups = [{**group, "lr": peak * group["lr_scale"]} for group in groups]
         devices = {parameter.device.type for group in groups for parameter in group["params"]}
         optimizer = AdamW(groups, lr=peak, betas=self.betas, fused=devices <= _FUSED_DEVICES)
         scheduler = LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, warmup_steps, peak, final) / peak)
-        millions = sum(parameter.numel() for group in groups for parameter in group["params"]) / 1e6
-        rank_zero_info(f"{self.line(trainer)}; {millions:,.1f} M parameters are trained")
+        number = sum(parameter.numel() for group in groups for parameter in group["params"])
+        said = f"{number / 1e6:,.1f} M" if number >= 1e6 else f"{number:,}"
+        rank_zero_info(f"{self.line(trainer)}; {said} parameters are trained")
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def line(self, trainer: L.Trainer) -> str:

@@ -64,6 +64,10 @@ def convert(
         if path.exists():
             raise InputError(f"{path} exists: remove it first, or name another")
     source = read_weights(src, allow_zero_biases)
+    if source.kind.endswith("probe"):
+        raise InputError(
+            f"checkpoint {src} is of a {source.kind}, a network that only vsr has: convert the one that it probes"
+        )
     frames, px = num_frames or source.num_frames, image_size or source.image_size
     source = replace(source, about=replace(source.about, image_size=px, num_frames=frames))
     source.must_be_whole()

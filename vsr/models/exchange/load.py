@@ -12,9 +12,17 @@ from torch import Tensor
 from vsr.errors import InputError
 from vsr.models.exchange.read import read_weights
 from vsr.models.exchange.weights import Weights
+from vsr.models.probe import AttentiveProbeNetwork, FrozenEncoder, LinearProbeNetwork
 from vsr.models.vit import SIZES, Classifier
 
 _NEW = ("fc_norm.", "head.")
+_NO_HEAD = {
+    "pre-training": "this is a pre-training checkpoint, ",
+    "encoder": "this is an encoder, ",
+    "classifier": "this is a fine-tuned classifier, test it with its own configs/finetune/, or ",
+    "linear probe": "this is a linear probe, test it with configs/probe/, or ",
+    "attentive probe": "this is an attentive probe, test it with configs/probe/attentive.yaml, or ",
+}
 
 
 def load_encoder(model: Classifier, path: str | Path) -> None:
@@ -53,17 +61,79 @@ def load_classifier(model: Classifier, path: str | Path) -> None:
     weights = read_weights(path)
     if weights.kind != "classifier":
         raise InputError(
-            f"{path} has no classification head: this is a pre-training checkpoint, fine-tune it first with "
+            f"{path} has no classification head: {_NO_HEAD[weights.kind]}fine-tune it first with "
             f"vsr fit … --model.init_args.checkpoint {path}"
         )
     _must_fit(weights, weights.own_names, model.state_dict())
     model.load_state_dict(weights.own_names)
 
 
+def load_frozen(encoder: FrozenEncoder, path: str | Path) -> None:
+    """Load the encoder of any network, to probe it as it is.
+
+    Args:
+        encoder: changed in place, only if everything fits.
+        path: a checkpoint, as for :func:`load_encoder`.
+
+    Raises:
+        InputError: as :func:`load_encoder`, or it has no last LayerNorm where features are to go through it.
+    """
+    weights = read_weights(path)
+    given = {n.removeprefix("encoder."): t for n, t in weights.tensors.items() if n.startswith("encoder.")}
+    if encoder.fresh:
+        given = {name: tensor for name, tensor in given.items() if not name.startswith("norm.")}
+    elif not weights.has_norm:
+        raise InputError(
+            f"{path} is of a {weights.kind} without the encoder's last LayerNorm, which features go through: give a "
+            "pre-training checkpoint, or --model.norm fresh where the probe has that"
+        )
+    _must_fit(weights, given, encoder.state_dict())
+    encoder.load_state_dict(given)
+
+
+def load_probe(model: LinearProbeNetwork | AttentiveProbeNetwork, path: str | Path) -> None:
+    """Load a whole probe, encoder included; of a linear one the head that was chosen, and no other.
+
+    Args:
+        model: changed in place, only if everything fits; of its heads one is left.
+        path: a checkpoint of ``vsr fit`` of a probe.
+
+    Raises:
+        InputError: no such file, unreadable, not a probe of this kind, or of another size, patch, norm or number of
+            classes.
+    """
+    weights = read_weights(path)
+    linear = isinstance(model, LinearProbeNetwork)
+    kind = "linear probe" if linear else "attentive probe"
+    if weights.kind != kind:
+        raise InputError(
+            f"{path} has no head of {'a linear' if linear else 'an attentive'} probe: {_NO_HEAD[weights.kind]}"
+            f"fit the probe first with vsr fit … --model.init_args.checkpoint {path}"
+        )
+    given, expected = dict(weights.tensors), dict(model.state_dict())
+    if linear:
+        if weights.has_norm is model.encoder.fresh:
+            raise InputError(
+                f"checkpoint {path} is a probe of features with norm {'pretrained' if weights.has_norm else 'fresh'}: "
+                f"give --model.norm {'pretrained' if weights.has_norm else 'fresh'}"
+            )
+        head = f"heads.{int(given.pop('chosen'))}."
+        chosen = {name.replace(head, "heads.0."): t for name, t in given.items() if name.startswith(head)}
+        given = {name: tensor for name, tensor in given.items() if not name.startswith("heads.")} | chosen
+        of_others = ("heads.", "chosen")
+        expected = {n: t for n, t in expected.items() if not n.startswith(of_others) or n.startswith("heads.0.")}
+    _must_fit(weights, given, expected)
+    if isinstance(model, LinearProbeNetwork):
+        model.keep_one()
+        given["chosen"] = model.chosen
+    model.load_state_dict(given)
+
+
 def _must_fit(weights: Weights, given: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """The network is the checkpoint's, or the most telling difference is said."""
-    path, blocks = weights.path, {name.split(".")[1] for name in expected if name.startswith("blocks.")}
-    kernel = expected["patch_embed.proj.weight"].shape
+    path, bare = weights.path, {name.removeprefix("encoder."): tensor for name, tensor in expected.items()}
+    blocks = {name.split(".")[1] for name in bare if name.startswith("blocks.")}
+    kernel = bare["patch_embed.proj.weight"].shape
     if (theirs := weights.extent) != (ours := (kernel[0], len(blocks))):
         size = next((name for name, s in SIZES.items() if (s.width, s.depth) == theirs), None)
         remedy = f"--model.init_args.size {size}" if size else "a checkpoint of this size"
@@ -77,9 +147,10 @@ def _must_fit(weights: Weights, given: dict[str, Tensor], expected: dict[str, Te
             f"frames x {ours[1]} px: give --model.init_args.tubelet_size {theirs[0]} "
             f"--model.init_args.patch_size {theirs[1]}"
         )
-    if "head.weight" in expected and (known := weights.num_classes) != (wanted := expected["head.weight"].shape[0]):
+    head = expected.get("heads.0.weight", expected.get("head.weight"))
+    if head is not None and (known := weights.num_classes) != (wanted := head.shape[0]):
         raise InputError(
-            f"checkpoint {path} knows {known} classes, the model {wanted}: give the data set it was "
-            f"fine-tuned on, or --model.init_args.num_classes {known}"
+            f"checkpoint {path} knows {known} classes, the model {wanted}: give the data set it was fine-tuned or "
+            f"fitted on, or --model.init_args.num_classes {known}"
         )
     weights.must_agree(given, expected)

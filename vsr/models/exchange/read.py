@@ -29,6 +29,8 @@ _OUTSIDE = {  # what may stand beside encoder.*
     "pre-training": ("mask_token", "encoder_to_decoder.", "decoder."),
     "encoder": (),
     "classifier": ("fc_norm.", "head."),
+    "linear probe": ("batch_norm.", "heads.", "chosen"),
+    "attentive probe": ("pool.", "head."),
 }
 
 

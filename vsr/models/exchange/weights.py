@@ -13,7 +13,7 @@ from vsr.models.masking import Grid, token_grid
 from vsr.models.vit import SIZES, Classifier, Encoder, MaskedAutoencoder, Size
 
 Format = Literal["vsr", "videomae", "hf"]
-Kind = Literal["pre-training", "encoder", "classifier"]
+Kind = Literal["pre-training", "encoder", "classifier", "linear probe", "attentive probe"]
 
 IMAGE_SIZE, NUM_FRAMES = 224, 16
 """VideoMAE's, for weights that don't say: positions are computed, so tensors don't tell (px, frames)."""
@@ -70,9 +70,13 @@ class Weights:
 
     @property
     def kind(self) -> Kind:
-        """Which network: with a decoder, with a head, or with neither."""
+        """Which network: with a decoder, with a head of one kind or another, or with none."""
         if "mask_token" in self.tensors:
             return "pre-training"
+        if "heads.0.weight" in self.tensors:
+            return "linear probe"
+        if "pool.latent" in self.tensors:
+            return "attentive probe"
         return "classifier" if "head.weight" in self.tensors else "encoder"
 
     @property
@@ -87,8 +91,8 @@ class Weights:
 
     @property
     def num_classes(self) -> int:
-        """K of a classifier."""
-        return self.tensors["head.weight"].shape[0]
+        """K of a network with a head."""
+        return self.tensors["heads.0.weight" if self.kind == "linear probe" else "head.weight"].shape[0]
 
     @property
     def dtype(self) -> torch.dtype:
