@@ -166,7 +166,7 @@ class TestEvaluation:
         ranks = torch.tensor([right_0] * 6 + [right_1, wrong, wrong])
         logits = torch.zeros(9, 7).scatter(1, ranks, torch.arange(7, 0, -1.0).expand(9, 7))
         module = ActionClassifier(**(TASK | {"num_classes": 7}))
-        module._fitted = True
+        module.start.fitted = True
         monkeypatch.setattr(module, "forward", lambda number: logits[number])
         parts = torch.arange(9).split(4)  # the last one is smaller
         batches = [{"video": n, "index": n, "label": label[n], "weight": torch.ones(len(n))} for n in parts]
@@ -180,7 +180,7 @@ class TestEvaluation:
         """Three views of a video, two wrong by a little, the right one sure; one view of another, wrong."""
         logits = torch.tensor([[0.1, 0, 0], [0.1, 0, 0], [0, 9, 0], [0, 0, 1]])
         module = ActionClassifier(**TASK)
-        module._fitted = True
+        module.start.fitted = True
         monkeypatch.setattr(module, "forward", lambda number: logits[number])
         batch = {
             "video": torch.arange(4), "index": torch.tensor([5, 5, 5, 6]), "label": torch.tensor([1, 1, 1, 0]),

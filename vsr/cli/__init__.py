@@ -4,15 +4,18 @@
 inside the functions, so that ``vsr --help`` is quick.
 """
 
+import json
 import sys
 from collections.abc import Callable
 
+from vsr.cli.analyze import analyze
 from vsr.cli.check import check_data
 from vsr.cli.corrupt import corrupt
 from vsr.cli.errors import input_error, plain
 from vsr.cli.plan import plan
 from vsr.cli.stages import STAGES, run_stage
 from vsr.cli.verbs import convert, render, textures
+from vsr.cli.visualize import visualize
 from vsr.errors import InputError, nearest
 
 _VERBS: dict[str, Callable[..., None]] = {
@@ -21,6 +24,8 @@ _VERBS: dict[str, Callable[..., None]] = {
     "convert": convert,
     "check-data": check_data,
     "corrupt": corrupt,
+    "analyze": analyze,
+    "visualize": visualize,
 }
 
 
@@ -83,6 +88,8 @@ def _verb(name: str, words: list[str]) -> None:
     function = _VERBS[name]
     if function is render and "--all" in words:
         words = ["all", *(word for word in words if word != "--all")]
+    if function in (analyze, visualize):
+        words = _first_gathered(words)
     parser = ArgumentParser(prog=f"vsr {name}", exit_on_error=False, allow_abbrev=False)
     parser.add_function_arguments(function, as_positional=True)
     words = _gathered(words, [f"--{key}" for key, value in function.__annotations__.items() if "list[" in str(value)])
@@ -96,6 +103,12 @@ def _verb(name: str, words: list[str]) -> None:
     except ArgumentError as error:
         raise plain(str(error), error, [a.dest for a in parser._actions], f"vsr {name} --help") from error
     function(**parser.instantiate(parsed).as_dict())
+
+
+def _first_gathered(words: list[str]) -> list[str]:
+    """``a b --option`` as ``["a", "b"] --option``, for the verbs whose first argument takes several values."""
+    count = next((n for n, word in enumerate(words) if word.startswith("-")), len(words))
+    return [json.dumps(words[:count]), *words[count:]] if count else words
 
 
 def _gathered(words: list[str], lists: list[str]) -> list[str]:

@@ -1,10 +1,10 @@
 """Attentive probing: what one learned query can find among the tokens of an encoder that stays as it is."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,8 +16,9 @@ from vsr.models.vit import SizeName, size_named
 from vsr.modules.accuracy import Accuracy, FiniteMean
 from vsr.modules.frozen import can_keep, keep
 from vsr.modules.guard import StepGuard
-from vsr.modules.optim import Optimisation
+from vsr.modules.optim import Optimisation, highest_rate
 from vsr.modules.probe import SKIPPED
+from vsr.modules.start import Start
 
 
 class AttentiveProbe(L.LightningModule):
@@ -79,7 +80,13 @@ class AttentiveProbe(L.LightningModule):
             self.model = AttentiveProbeNetwork(
                 size_named(size), num_classes, image_size, num_frames, patch_size, tubelet_size
             )
-        self._fitted = self._keeps = False
+        self.start = Start(
+            checkpoint,
+            partial(load_frozen, self.model.encoder),
+            partial(load_probe, self.model),
+            "an attentive probe: give runs/attentive/…/checkpoints/last.ckpt",
+        )
+        self._keeps = False
         self.train_loss, self.accuracy = FiniteMean(), Accuracy(num_classes)
         # Buffers are constants: broadcasting them would be waste, and a deadlock where ranks have unequal batches.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
@@ -95,35 +102,9 @@ class AttentiveProbe(L.LightningModule):
             self._keeps = can_keep(self.trainer, whole_batches=False)
 
     def on_fit_start(self) -> None:
-        """Start from the encoder in ``checkpoint``, if any, unless the run resumes or goes on; keep tokens."""
-        if self.checkpoint is not None and not self.trainer.ckpt_path and not self._fitted:
-            load_frozen(self.model.encoder, self.checkpoint)
-        self._fitted = True
+        """Keep tokens."""
         if self._keeps:
             keep(self, self.model.encoder, lambda video: self.model.encoder.tokens(video).half(), "tokens")
-
-    def on_validation_start(self) -> None:
-        """For ``validate``: load the probe in ``checkpoint``."""
-        if self.trainer.state.fn == TrainerFn.VALIDATING:
-            self._load_probe("validate")
-
-    def on_test_start(self) -> None:
-        """Load the probe in ``checkpoint``."""
-        self._load_probe("test")
-
-    def on_predict_start(self) -> None:
-        """Load the probe in ``checkpoint``."""
-        self._load_probe("predict")
-
-    def _load_probe(self, verb: str) -> None:
-        if self.trainer.ckpt_path or self._fitted:
-            return
-        if self.checkpoint is None:
-            raise InputError(
-                f"vsr {verb} needs --model.init_args.checkpoint with an attentive probe: give "
-                "runs/attentive/…/checkpoints/last.ckpt"
-            )
-        load_probe(self.model, self.checkpoint)
 
     def _logits(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Of kept tokens or of clips, float32 (B, K)."""
@@ -140,9 +121,7 @@ class AttentiveProbe(L.LightningModule):
         self.train_loss.update(losses.detach())
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True)
-        # As a tensor on the CPU: Lightning would copy a number to the device, which waits for the device.
-        rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
-        self.log("lr", torch.tensor(rate), on_step=True, on_epoch=False)
+        self.log("lr", highest_rate(self.trainer), on_step=True, on_epoch=False)
         return loss
 
     def validation_step(self, batch: Mapping[str, Tensor]) -> None:
@@ -161,9 +140,9 @@ class AttentiveProbe(L.LightningModule):
         """``index`` int64 (B,) and ``probability`` float32 (B, K) of each clip."""
         return {"index": batch["index"], "probability": self._logits(batch).softmax(dim=1)}
 
-    def configure_callbacks(self) -> StepGuard:
-        """The guard over steps that are not finite."""
-        return self.guard
+    def configure_callbacks(self) -> list[L.Callback]:
+        """What loads the checkpoint, and the guard over steps that are not finite."""
+        return [self.start, self.guard]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW for pooling and head, and a cosine over the whole run."""

@@ -5,7 +5,6 @@ from functools import partial
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,7 +17,8 @@ from vsr.modules.accuracy import Accuracy, FiniteMean
 from vsr.modules.execution import compile_in_place, compiles, recompute_blocks, uncompiled
 from vsr.modules.guard import StepGuard
 from vsr.modules.mixup import mix, mix_words
-from vsr.modules.optim import Optimisation
+from vsr.modules.optim import Optimisation, highest_rate
+from vsr.modules.start import Start
 
 
 class ActionClassifier(L.LightningModule):
@@ -125,7 +125,12 @@ class ActionClassifier(L.LightningModule):
             self.model = self._network()
         if checkpoint_activations:
             recompute_blocks(self.model)
-        self._fitted = False
+        self.start = Start(
+            checkpoint,
+            partial(load_encoder, self.model),
+            partial(load_classifier, self.model),
+            "a fine-tuned classifier: give runs/…/checkpoints/last.ckpt of a fine-tuning run",
+        )
         self.train_loss, self.accuracy = FiniteMean(), Accuracy(num_classes)
         # Buffers are constants: broadcasting them would be waste, and a deadlock where ranks have unequal
         # batches.
@@ -154,39 +159,10 @@ class ActionClassifier(L.LightningModule):
                 "--model.checkpoint_activations true saves memory, too"
             )
 
-    # Weights are loaded when a loop starts, not in setup(): only then does Trainer.ckpt_path tell whether the
-    # run resumes, in which case Lightning has loaded everything already.
-
     def on_fit_start(self) -> None:
-        """Start from the encoder in ``checkpoint``, if any, unless the run resumes or goes on; compile if wanted."""
-        if self.checkpoint is not None and not self.trainer.ckpt_path and not self._fitted:
-            load_encoder(self.model, self.checkpoint)
-        self._fitted = True
+        """Compile if wanted."""
         if compiles(self):
             compile_in_place(self.model)
-
-    def on_validation_start(self) -> None:
-        """For ``validate``: load the classifier in ``checkpoint``."""
-        if self.trainer.state.fn == TrainerFn.VALIDATING:
-            self._load_classifier("validate")
-
-    def on_test_start(self) -> None:
-        """Load the classifier in ``checkpoint``."""
-        self._load_classifier("test")
-
-    def on_predict_start(self) -> None:
-        """Load the classifier in ``checkpoint``."""
-        self._load_classifier("predict")
-
-    def _load_classifier(self, verb: str) -> None:
-        if self.trainer.ckpt_path or self._fitted:
-            return
-        if self.checkpoint is None:
-            raise InputError(
-                f"vsr {verb} needs --model.init_args.checkpoint with a fine-tuned classifier: give "
-                "runs/…/checkpoints/last.ckpt of a fine-tuning run"
-            )
-        load_classifier(self.model, self.checkpoint)
 
     def training_step(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy with mixed and smoothed labels, in float32 whatever the precision."""
@@ -202,9 +178,7 @@ class ActionClassifier(L.LightningModule):
         self.train_loss.update(losses.detach())
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True)
-        # As a tensor on the CPU: Lightning would copy a number to the device, which waits for the device.
-        rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
-        self.log("lr", torch.tensor(rate), on_step=True, on_epoch=False)
+        self.log("lr", highest_rate(self.trainer), on_step=True, on_epoch=False)
         return loss
 
     @uncompiled
@@ -226,9 +200,9 @@ class ActionClassifier(L.LightningModule):
         """``index`` int64 (B,) and ``probability`` float32 (B, K) of each clip."""
         return {"index": batch["index"], "probability": self(batch["video"]).float().softmax(dim=1)}
 
-    def configure_callbacks(self) -> StepGuard:
-        """The guard over steps that are not finite."""
-        return self.guard
+    def configure_callbacks(self) -> list[L.Callback]:
+        """What loads the checkpoint, and the guard over steps that are not finite."""
+        return [self.start, self.guard]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with layer decay, warm-up and cosine over the whole run."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -106,6 +107,11 @@ def total_steps(trainer: L.Trainer) -> int:
     if not ends:
         raise InputError("a run without an end has no learning-rate schedule: give --trainer.max_epochs or max_steps")
     return min(ends)
+
+
+def highest_rate(trainer: L.Trainer) -> Tensor:
+    """The highest learning rate of all groups, on the CPU: to log a number is to copy it to the device, and wait."""
+    return torch.tensor(max(group["lr"] for group in trainer.optimizers[0].param_groups))
 
 
 def _steps_per_epoch(trainer: L.Trainer) -> int | None:

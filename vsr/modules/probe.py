@@ -1,12 +1,12 @@
 """Linear probing: what linear heads can read from an encoder that stays as it is."""
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,7 +19,8 @@ from vsr.modules.accuracy import Accuracy, FiniteMean
 from vsr.modules.frozen import can_keep, keep
 from vsr.modules.guard import StepGuard
 from vsr.modules.mixup import mix, mix_words
-from vsr.modules.optim import Optimisation, parameter_groups
+from vsr.modules.optim import Optimisation, highest_rate, parameter_groups
+from vsr.modules.start import Start
 
 SKIPPED = 10
 """So many skipped steps in a row end a probe's run, as those of the other stages."""
@@ -145,7 +146,13 @@ class LinearProbe(L.LightningModule):
                 size_named(size), num_classes, len(self.settings), image_size, num_frames, patch_size, tubelet_size,
                 norm, drop_path, head_dropout,
             )  # fmt: skip
-        self._fitted = self._keeps = False
+        self.start = Start(
+            checkpoint,
+            partial(load_frozen, self.model.encoder),
+            partial(load_probe, self.model),
+            "a linear probe: give runs/probe/…/checkpoints/last.ckpt",
+        )
+        self._keeps = False
         self._right, self._videos = [0] * len(self.settings), 0
         self.train_loss, self.accuracy = FiniteMean(), Accuracy(num_classes)
         # BatchNorm sees to its own buffers, the others are constants: broadcasting them would be waste, and a deadlock
@@ -189,37 +196,13 @@ class LinearProbe(L.LightningModule):
                 )
 
     def on_fit_start(self) -> None:
-        """Start from the encoder in ``checkpoint``, if any, unless the run resumes or goes on; keep features."""
-        if self.checkpoint is not None and not self.trainer.ckpt_path and not self._fitted:
-            load_frozen(self.model.encoder, self.checkpoint)
-        self._fitted = True
+        """Keep features."""
         if self._keeps:
             keep(self, self.model.encoder, self.model.encoder.pooled, f"pooled {self.hparams['norm']}")
 
     def on_validation_start(self) -> None:
-        """For ``validate``: load the probe in ``checkpoint``; while fitting choose the head."""
-        if self.trainer.state.fn == TrainerFn.VALIDATING:
-            self._load_probe("validate")
-        else:
-            self.choose()
-
-    def on_test_start(self) -> None:
-        """Load the probe in ``checkpoint``."""
-        self._load_probe("test")
-
-    def on_predict_start(self) -> None:
-        """Load the probe in ``checkpoint``."""
-        self._load_probe("predict")
-
-    def _load_probe(self, verb: str) -> None:
-        if self.trainer.ckpt_path or self._fitted:
-            return
-        if self.checkpoint is None:
-            raise InputError(
-                f"vsr {verb} needs --model.init_args.checkpoint with a linear probe: give runs/probe/…/checkpoints/"
-                "last.ckpt"
-            )
-        load_probe(self.model, self.checkpoint)
+        """While fitting choose the head."""
+        self.choose()
 
     def training_step(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The heads' cross-entropies, added, so that none has a part in another's gradient."""
@@ -242,9 +225,7 @@ class LinearProbe(L.LightningModule):
         self.train_loss.update(losses.detach().mean(dim=1))
         self.log("loss", losses.mean(), prog_bar=True, on_step=True, on_epoch=False)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True)
-        # As a tensor on the CPU: Lightning would copy a number to the device, which waits for the device.
-        rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
-        self.log("lr", torch.tensor(rate), on_step=True, on_epoch=False)
+        self.log("lr", highest_rate(self.trainer), on_step=True, on_epoch=False)
         return losses.mean(dim=0).sum()
 
     def validation_step(self, batch: Mapping[str, Tensor]) -> None:
@@ -299,9 +280,9 @@ class LinearProbe(L.LightningModule):
         """Features are gone."""
         self._keeps = False
 
-    def configure_callbacks(self) -> StepGuard:
-        """The guard over steps that are not finite."""
-        return self.guard
+    def configure_callbacks(self) -> list[L.Callback]:
+        """What loads the checkpoint, and the guard over steps that are not finite."""
+        return [self.start, self.guard]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW for the heads, each with its own rate and weight decay; warm-up and a cosine over the whole run."""

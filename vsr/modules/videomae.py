@@ -33,7 +33,7 @@ from vsr.modules.execution import (
     uncompiled,
 )
 from vsr.modules.guard import StepGuard
-from vsr.modules.optim import Optimisation
+from vsr.modules.optim import Optimisation, highest_rate
 
 GREY = 128
 
@@ -171,9 +171,7 @@ class VideoMAE(L.LightningModule):
         self.guard.see(losses, batch)
         loss = losses.mean()
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
-        # As a tensor on the CPU: Lightning would copy a number to the device, which waits for the device.
-        rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
-        self.log("lr", torch.tensor(rate), on_step=True, on_epoch=False)
+        self.log("lr", highest_rate(self.trainer), on_step=True, on_epoch=False)
         return loss
 
     def mask(self, index: Tensor, epoch: Tensor | int) -> tuple[Tensor, Tensor]:
