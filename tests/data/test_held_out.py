@@ -133,4 +133,4 @@ def test_what_cannot_be(videos: Path) -> None:
     with pytest.raises(InputError, match="num_sample 2 is of fine-tuning: leave it out with use probe"):
         clips(videos, use="probe", num_sample=2)
     with pytest.raises(InputError, match="more than the 9 videos of the training list: use 9 or fewer"):
-        clips(videos, held_out=0.25, global_batch_size=12)
+        clips(videos, held_out=0.25, global_batch_size=12).setup("fit")
