@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsr import geometry, render
+from vsr import geometry, render, rng_cpu
 from vsr.raster import place_cpu
 from vsr.recipe import load_recipe, recipe_names
 from vsr.rng import Stream, below, uniform, words
@@ -34,11 +34,11 @@ def expected(name):
 def test_draws_on_the_cpu_are_bit_equal(seed, stream, video, clip, n):
     expected = words(stream, seed, torch.tensor([video]), clip, 64)[0]
     for element in (0, 1, 63):
-        block = place_cpu.words(np.uint64(seed), int(stream), element, video, clip)
+        block = rng_cpu.words(np.uint64(seed), int(stream), element, video, clip)
         assert list(map(int, block)) == expected[element].tolist()
         word = np.uint64(block[0])
-        assert place_cpu.uniform(word) == float(uniform(expected[element, 0]))
-        assert place_cpu.below(word, n) == int(below(expected[element, 0], n))
+        assert rng_cpu.uniform(word) == float(uniform(expected[element, 0]))
+        assert rng_cpu.below(word, n) == int(below(expected[element, 0], n))
 
 
 @pytest.mark.parametrize("name", recipe_names())

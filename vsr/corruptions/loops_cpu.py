@@ -4,33 +4,22 @@ Integers throughout, but for :func:`zoom`, whose every rounding torch makes too.
 Numba's threads (``NUMBA_NUM_THREADS``).
 """
 
-from typing import Any
-
 import numba
 import numpy as np
 
-# the cache does not see a change in a module that is called: after an edit here, empty __pycache__
-_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "boundscheck": False}
-_LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+from vsr.rng_cpu import OPTIONS, words
+
 _TILE = 128  # blocks of words drawn together, so that they vectorise
 
 
-@numba.njit(**_OPTIONS)
+@numba.njit(**OPTIONS)
 def _words(seed, stream, first, index, epoch, draws):
     """``vsr.rng.words`` of ``_TILE`` elements in a row, uint64 (4, _TILE)."""
     for i in range(_TILE):
-        c0, c1, c2, c3 = first + np.uint64(i), stream, index, epoch
-        k0, k1 = seed & _LOW, seed >> _HALF
-        for _ in range(10):
-            p0, p1 = (c0 & _LOW) * _M0, (c2 & _LOW) * _M1  # masked so that LLVM sees 32 bits
-            c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
-            k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-        draws[0, i], draws[1, i], draws[2, i], draws[3, i] = c0, c1, c2, c3
+        draws[0, i], draws[1, i], draws[2, i], draws[3, i] = words(seed, stream, first + np.uint64(i), index, epoch)
 
 
-@numba.njit(parallel=True, **_OPTIONS)
+@numba.njit(parallel=True, **OPTIONS)
 def noise(values, table, seed, stream, index, epoch, out):
     """See :func:`vsr.corruptions.noise.add`: values and out uint8 (B, N), table int32 (65536,)."""
     clips, count = values.shape
@@ -53,7 +42,7 @@ def noise(values, table, seed, stream, index, epoch, out):
             shown[n] = np.uint8((column & itself) | (entry & 255 & ~itself))
 
 
-@numba.njit(parallel=True, **_OPTIONS)
+@numba.njit(parallel=True, **OPTIONS)
 def warp(video, affine, out):
     """See :func:`vsr.corruptions.camera.warp`: video uint8 (B, C, T, H W), out (B, C, T, H, W)."""
     clips, channels, frames, height, width = out.shape
@@ -71,7 +60,7 @@ def warp(video, affine, out):
                     out[b, c, t, i, j] = video[b, c, t, np.uint64(place[j])] if place[j] >= 0 else 0
 
 
-@numba.njit(parallel=True, **_OPTIONS)
+@numba.njit(parallel=True, **OPTIONS)
 def weigh(video, rows, columns, places, weights, which, offset, shift, out):
     """See :func:`vsr.corruptions.blur._weigh`."""
     clips, channels, frames, height, width = video.shape
@@ -97,7 +86,7 @@ def weigh(video, rows, columns, places, weights, which, offset, shift, out):
                 out[b, c, t, i, j] = min(max(total[j] >> shift, 0), 255)
 
 
-@numba.njit(parallel=True, **_OPTIONS)
+@numba.njit(parallel=True, **OPTIONS)
 def zoom(video, levels, rows, row_weights, columns, column_weights, out):
     """See :func:`vsr.corruptions.blur._zoom`: rows int64 (Z, 2, H), row_weights float64 (Z, 2, H); columns likewise."""
     clips, channels, frames, height, width = video.shape

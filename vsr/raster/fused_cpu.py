@@ -17,8 +17,9 @@ from torch import Tensor
 
 from vsr.raster import Scene
 from vsr.raster.paint_cpu import PIXEL_X, PIXEL_Y, PIXELS, TILE, paint, room
-from vsr.raster.place_cpu import OPTIONS, matrices_at, place_clips
+from vsr.raster.place_cpu import matrices_at, place_clips
 from vsr.recipe import Recipe
+from vsr.rng_cpu import OPTIONS
 
 _BLACK = np.int32(1 << 24)  # as a packed colour, see _pack
 

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from vsr.raster import MIN_AREA
-from vsr.raster.place_cpu import OPTIONS
+from vsr.rng_cpu import OPTIONS
 
 TILE = 16  # px
 # Numba vectorises loops over a tile's pixels if they are flat, of constant length, and work on 32 bits: so tiles lie

@@ -6,7 +6,7 @@ values agree to rounding. A test holds all three together for every dataset.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -16,17 +16,14 @@ from vsr.geometry import crop_boxes
 from vsr.latents import ASIDE
 from vsr.recipe import Recipe, radius_table
 from vsr.rng import Stream
+from vsr.rng_cpu import OPTIONS, below, uniform, words
 
 # the cache does not see a change in a module that is called: after an edit here or in paint_cpu, empty __pycache__
-OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "boundscheck": False}
 _S = {stream.name: int(stream) for stream in Stream}  # Numba freezes globals: one number each
 _RADIUS, _POSITION, _COLOR, _SHAPE, _ANGLE = (_S[n] for n in ("RADIUS", "POSITION", "COLOR", "SHAPE", "ANGLE"))
 _DIRECTION, _SPEED, _ACCELERATION = (_S[n] for n in ("DIRECTION", "SPEED", "ACCELERATION"))
 _ROTATION, _SCALE, _SHEAR, _TEXTURE = (_S[n] for n in ("ROTATION", "SCALE", "SHEAR", "TEXTURE"))
 _DURATION, _CLIP, _BACKGROUND = _S["DURATION"], _S["CLIP"], _S["BACKGROUND"]
-_LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _MOTION = (_RADIUS, _POSITION, _DIRECTION, _SPEED, _ACCELERATION, _ROTATION, _SCALE, _SHEAR)  # as the rows of ``spans``
 _BLOCK = 64  # objects whose motion is drawn together
 
@@ -93,18 +90,6 @@ def place_clips(
     return placed
 
 
-@numba.njit(forceinline=True, **OPTIONS)
-def words(seed, stream, element, index, epoch):
-    """``vsr.rng.words``: one block, uint64 each."""
-    c0, c1, c2, c3 = np.uint64(element), np.uint64(stream), np.uint64(index), np.uint64(epoch)
-    k0, k1 = seed & _LOW, seed >> _HALF
-    for _ in range(10):
-        p0, p1 = (c0 & _LOW) * _M0, (c2 & _LOW) * _M1  # masked so that LLVM sees 32 bits, and vectorises
-        c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
-        k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-    return c0, c1, c2, c3
-
-
 @numba.njit(**OPTIONS)
 def _draw_motion(seed, first, index, spans, draws):
     """The first two words of the motion's streams for a block of objects, (stream, word, object).
@@ -116,18 +101,6 @@ def _draw_motion(seed, first, index, spans, draws):
         if spans[s, 0] < spans[s, 1]:
             for i in range(_BLOCK):
                 draws[s, 0, i], draws[s, 1, i], _, _ = words(seed, _MOTION[s], first + np.uint64(i), index, 0)
-
-
-@numba.njit(**OPTIONS)
-def below(word, n):
-    """``vsr.rng.below``."""
-    return np.int64((word * np.uint64(n)) >> _HALF)
-
-
-@numba.njit(**OPTIONS)
-def uniform(word):
-    """``vsr.rng.uniform``, as float64."""
-    return float(np.int64(word >> np.uint64(8))) * 2.0**-24
 
 
 @numba.njit(**OPTIONS)
