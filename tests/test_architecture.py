@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "vsr"
 READS = {
     "errors": set(),
+    "signals": set(),
     "rng": {"errors"},
     "rng_cpu": set(),
     "recipe": {"errors"},
@@ -51,6 +52,7 @@ READS = {
         "export",
         "modules",
         "models",
+        "signals",
         "errors",
     },
 }
