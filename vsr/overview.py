@@ -44,13 +44,13 @@ def render_all(
     banks: dict[Recipe, TextureBank] = {}
     others = sorted({*dataset_names()} - {*PROGRESSION, *VARIANTS})
     for name in tqdm([*PROGRESSION, *VARIANTS, *others], desc="datasets", unit="", leave=False):
-        parts = [_small(part, seed, texture_folder, max_textures) for part in _parts(name)]
+        parts = [small_pool(part, seed, texture_folder, max_textures) for part in recipes_of(name)]
         if texture_folder is None:
             parts = [part for part in parts if not (part.textured and "images" in part.sources)]
         if not parts:
             left_out.append(name)
             continue
-        videos = [_video(part, seed, index, banks) for part in parts]
+        videos = [video_of(part, seed, index, banks) for part in parts]
         write_video(videos[0], out / f"{name}.mp4")
         shown = np.array_split(np.linspace(0, 99, _COLUMNS).round().astype(int), len(videos))
         rows.append(np.stack([_thumb(video[t]) for video, times in zip(videos, shown, strict=True) for t in times]))
@@ -62,30 +62,30 @@ def render_all(
     return left_out
 
 
-def _parts(name: str) -> list[Recipe]:
-    """The recipes of a dataset; natural parts of a mixture have none."""
+def recipes_of(name: str) -> list[Recipe]:
+    """The recipes of one of the 34 datasets; natural parts of a mixture have none."""
     if name in PROGRESSION or name in VARIANTS:
         return [load_recipe(name)]
     content = yaml.safe_load((CONFIGS / "pretrain" / f"{name}.yaml").read_text(encoding="utf-8"))
     return [load_recipe(share["recipe"]) for share in content["data"]["init_args"]["shares"] if "recipe" in share]
 
 
-def _small(recipe: Recipe, seed: int, texture_folder: Path | None, most: int) -> Recipe:
-    """The same with a pool that is quickly made."""
+def small_pool(recipe: Recipe, seed: int, texture_folder: Path | None, most: int) -> Recipe:
+    """The same with a pool that is quickly made: at most so many images, those of a folder where one is given."""
     if texture_folder is not None and "images" in recipe.sources:
         most = min(most, len(image_pool(str(texture_folder), seed)))
         recipe = replace(recipe, texture_folder=str(texture_folder))
     return recipe.with_textures(most, None, 16)
 
 
-def _video(recipe: Recipe, seed: int, index: int, banks: dict[Recipe, TextureBank]) -> Frames:
-    """A whole video, uint8 (T, H, W, C). Recipes that show the same textures share a bank."""
+def video_of(recipe: Recipe, seed: int, index: int, banks: dict[Recipe, TextureBank], size: int = 256) -> Frames:
+    """A whole video, uint8 (T, size, size, C). Recipes that show the same textures share a bank, kept in ``banks``."""
     bank = None
     if recipe.textured:
         names = [name for name in recipe.__dataclass_fields__ if name.startswith("texture_")]
         pool = replace(Recipe("pool", fill="texture"), **{name: getattr(recipe, name) for name in names})
         bank = banks.setdefault(pool, TextureBank(recipe, seed))
-    return render_video(recipe, seed, index, bank=bank).numpy()
+    return render_video(recipe, seed, index, size, bank=bank).numpy()
 
 
 def _thumb(frame: Frames) -> Frames:
