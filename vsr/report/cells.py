@@ -86,7 +86,7 @@ class Cell:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval, %: of a single test Wilson's, over videos; of several Student's, of their mean, over runs."""
+        """The 95 % interval, %: of a single test Wilson's, over videos; of several Student's, of their mean."""
         if self.ours is None:
             return None
         if len(self.tests) == 1:
@@ -232,4 +232,3 @@ def _is_of(test: Test, measure: Measure) -> bool:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-

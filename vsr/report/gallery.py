@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from vsr.overview import recipes_of
 from vsr.recipe import CONFIGS, PROGRESSION, VARIANTS, Recipe, dataset_names, load_recipe
 from vsr.report.films import Film
 
@@ -63,17 +64,15 @@ def entry(name: str, films: Iterable[Film] = ()) -> Entry:
     """What there is to say of one of the 34 datasets."""
     claim, command = _header(name)
     shares = _shares(name)
-    parent, changes, needed = None, (), []
-    if name in PROGRESSION or name in VARIANTS:
-        recipes = [load_recipe(name)]
-        parent, changes = _departs(name)
-    else:
-        recipes = [load_recipe(share["recipe"]) for share in shares if "recipe" in share]
-    if any(recipe.textured and "images" in recipe.sources for recipe in recipes):
+    parent, changes = _departs(name)
+    needed = []
+    if any(recipe.textured and "images" in recipe.sources for recipe in recipes_of(name)):
         needed.append("--texture_folder IMAGES")
     if any("layout" in share for share in shares):
         needed.append("--data.videos UCF-101 --data.lists ucfTrainTestlist")
-    parts = tuple(f"{100 * share['weight']:g} % {share.get('recipe') or 'natural videos of UCF101'}" for share in shares)
+    parts = tuple(
+        f"{100 * share['weight']:g} % {share.get('recipe') or 'natural videos of UCF101'}" for share in shares
+    )
     return Entry(name, claim, parent, changes, parts, " ".join([command, *needed]), tuple(films))
 
 
@@ -92,14 +91,14 @@ def _shares(name: str) -> list[dict[str, Any]]:
 
 
 def _departs(name: str) -> tuple[str | None, tuple[Change, ...]]:
-    """The dataset that a recipe departs from, and in which fields, in the order of the recipe's."""
+    """The dataset that a recipe departs from, and in which fields, in the order of the recipe's; mixtures: none."""
+    ladder = list(PROGRESSION)
     if name in VARIANTS:
         parent, fields = VARIANTS[name]
-    else:
-        ladder = list(PROGRESSION)
-        if name == ladder[0]:
-            return None, ()
+    elif name in ladder[1:]:
         parent, fields = ladder[ladder.index(name) - 1], PROGRESSION[name]
+    else:
+        return None, ()
     own, other = load_recipe(name), load_recipe(parent)
     ordered = [field for field in Recipe.__dataclass_fields__ if field in fields]
     return parent, tuple(Change(f, _words(f, getattr(other, f)), _words(f, getattr(own, f))) for f in ordered)

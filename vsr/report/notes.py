@@ -17,16 +17,19 @@ def unfinished(found: Found) -> list[str]:
             lines.append(f"{run.name} is not finished: {steps:,}{of} steps were logged. It lies in {run.folder}")
     for test in found.tests:
         for checkpoint in test.checkpoints:
-            run = found.run_of(checkpoint)
-            if run is not None and not run.done:
-                lines.append(f"{test.name} tests a network that comes from {run.name}, which is not finished")
+            source = found.run_of(checkpoint)
+            if source is not None and not source.done:
+                lines.append(f"{test.name} tests a network that comes from {source.name}, which is not finished")
     return lines
 
 
 def mixed(found: Found, shown: Sequence[Table]) -> list[str]:
     """Different code, different recipes of one name, and seeds that are the same, by the names of the runs."""
     lines = []
-    every = [*((run.name, [code_of(run.provenance)]) for run in found.runs), *((t.name, t.commits) for t in found.tests)]
+    every = [
+        *((run.name, [code_of(run.provenance)]) for run in found.runs),
+        *((t.name, t.commits) for t in found.tests),
+    ]
     codes = _grouped((name, code) for name, commits in every for code in commits)
     if len(codes) > 1:
         each = "; ".join(f"{code} by {_listed(names)}" for code, names in codes.items())
@@ -87,5 +90,3 @@ def _listed(names: Iterable[str]) -> str:
     """A few names, and how many more."""
     every = list(dict.fromkeys(names))
     return ", ".join(every[:8]) + (f" and {len(every) - 8} more" if len(every) > 8 else "")
-
-

@@ -1,4 +1,4 @@
-"""The run folders below some folders, as they are on disk: what was trained, what was tested, and what can't be read."""
+"""The run folders below some folders, as they are on disk: what was trained and tested, and what can't be read."""
 
 import csv
 import json
@@ -179,7 +179,7 @@ def find(folders: Sequence[Path]) -> Found:
 
 def run_name(folder: Path) -> str:
     """``stage/dataset/run`` of a run folder."""
-    return "/".join(Path(os.path.abspath(folder)).parts[-3:])
+    return "/".join(folder.resolve().parts[-3:])
 
 
 def dataset_of(provenance: dict[str, Any]) -> str | None:
@@ -258,7 +258,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _metrics(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What was logged; rows that a killed process left half written are passed over, the run's end is seen elsewhere."""
+    """What was logged. Rows that a killed process left half written are passed over."""
     found: dict[str, list[tuple[int, float]]] = {}
     earlier = sorted(folder.glob("metrics-*.csv"), key=lambda path: (len(path.name), path.name))
     for path in [*earlier, folder / "metrics.csv"]:
