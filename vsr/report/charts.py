@@ -90,7 +90,7 @@ class Scatter:
 def dots_of_table(table: Table) -> Dots:
     """A row for each dataset, a series for each measure."""
     series = tuple(dict.fromkeys(cell.measure.label for cell in table.cells))
-    values = [cell.published for cell in table.cells] + [cell.ours for cell in table.cells]
+    values = [value for cell in table.cells for value in (cell.published, cell.ours, *(cell.interval or ()))]
     scale = _Scale(value for value in values if value is not None)
     rows = {}
     for name, cells in table.rows.items():

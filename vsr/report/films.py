@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
+import av
+import numpy as np
 from PIL import Image
 
+from vsr.errors import InputError
 from vsr.export import Frames, write_mp4
 from vsr.overview import small_pool, video_of
 from vsr.recipe import Recipe, Source
@@ -23,23 +26,22 @@ _STAND_IN: Source = "stylegan_high_freq"
 
 @dataclass(frozen=True)
 class Film:
-    """Three seconds of a video.
+    """A short video for a page.
 
     Attributes:
-        recipe: the name of what is shown.
-        seed: the data seed.
-        index: which video.
+        words: what it is.
+        width, height: of its frames, px.
         mp4: it, as a data URI.
         still: its middle frame, likewise, for those who want no motion.
         stand_in: what is shown in the place of images, if they are missing; else nothing.
     """
 
-    recipe: str
-    seed: int
-    index: int
+    words: str
+    width: int
+    height: int
     mp4: str
     still: str
-    stand_in: str
+    stand_in: str = ""
 
 
 class Studio:
@@ -73,12 +75,28 @@ class Studio:
         recipe = small_pool(recipe, SEED, None if known is None else Path(known), _POOL)
         index = INDEX if recipe.num_videos is None else min(INDEX, recipe.num_videos - 1)
         video = video_of(recipe, SEED, index, self._banks, SIDE)[:_FRAMES]
-        film = Film(recipe.name, SEED, index, _mp4(video), _still(video), stand_in)
+        words = f"{recipe.name}, video {index} of seed {SEED}"
+        film = Film(words, SIDE, SIDE, _mp4(video), _still(video), stand_in)
         self.seconds += time.perf_counter() - start
         return film
 
 
-def data_uri(kind: str, content: bytes) -> str:
+def film_of_file(path: Path, words: str) -> Film:
+    """The film that a file has.
+
+    Raises:
+        InputError: it can't be decoded.
+    """
+    try:
+        with av.open(str(path)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        video = np.stack(frames).astype(np.uint8)
+    except (av.FFmpegError, ValueError, IndexError, OSError) as error:
+        raise InputError(f"{path} is not a video that can be decoded ({' '.join(str(error).split())})") from error
+    return Film(words, video.shape[2], video.shape[1], _uri("video/mp4", path.read_bytes()), _still(video))
+
+
+def _uri(kind: str, content: bytes) -> str:
     """A file inside a page."""
     return f"data:{kind};base64,{b64encode(content).decode()}"
 
@@ -86,10 +104,10 @@ def data_uri(kind: str, content: bytes) -> str:
 def _mp4(video: Frames) -> str:
     file = BytesIO()
     write_mp4(video, file, _FPS, small=True)
-    return data_uri("video/mp4", file.getvalue())
+    return _uri("video/mp4", file.getvalue())
 
 
 def _still(video: Frames) -> str:
     file = BytesIO()
     Image.fromarray(video[len(video) // 2]).save(file, "JPEG", quality=80)
-    return data_uri("image/jpeg", file.getvalue())
+    return _uri("image/jpeg", file.getvalue())

@@ -13,9 +13,9 @@ from vsr.recipe import Recipe, dataset_names, recipe_from_dict
 from vsr.report import notes
 from vsr.report.cells import Cell, distinct
 from vsr.report.charts import Dots, Scatter, dots_of_bars, dots_of_table, scatter
-from vsr.report.films import INDEX, SEED, Film, Studio, data_uri
+from vsr.report.films import INDEX, SEED, Film, Studio, film_of_file
 from vsr.report.gallery import Entry, entry, groups
-from vsr.report.runs import Found, Test, dataset_of
+from vsr.report.runs import Found, Run, Test, dataset_of
 from vsr.report.tables import Bar, Table, bars, figure2, other_tests, tables
 
 _PICTURES, _LARGEST = 6, 1_500_000  # films of reconstructions in a page, and bytes of one
@@ -36,7 +36,7 @@ class Report:
         warnings: what isn't finished, is mixed or left out, by a heading.
         unlike: in what cells with a dagger differ from the paper.
         gallery: datasets by group; without a gallery those of the runs.
-        reconstructions: films by the run's name.
+        reconstructions: of some runs, as films.
         film_seconds: how long the datasets' films took.
     """
 
@@ -50,7 +50,7 @@ class Report:
     warnings: dict[str, list[str]]
     unlike: list[str]
     gallery: dict[str, list[Entry]]
-    reconstructions: dict[str, str]
+    reconstructions: list[tuple[Run, Film]]
     film_seconds: float
 
     @property
@@ -89,6 +89,7 @@ def gather(found: Found, gallery: bool, texture_folder: Path | None) -> Report:
     }
     studio = Studio(texture_folder)
     datasets = _gallery(studio) if gallery else _datasets(found, studio, warnings["Left out"])
+    pictures = _reconstructions(found, warnings["Left out"])
     return Report(
         found=found,
         tests=tests,
@@ -100,7 +101,7 @@ def gather(found: Found, gallery: bool, texture_folder: Path | None) -> Report:
         warnings={title: lines for title, lines in warnings.items() if lines},
         unlike=notes.unlike_paper(every),
         gallery=datasets,
-        reconstructions=_reconstructions(found, warnings["Left out"]),
+        reconstructions=pictures,
         film_seconds=studio.seconds,
     )
 
@@ -161,14 +162,17 @@ def _is_main(cell: Cell) -> bool:
     return cell.measure.field == "ucf101_finetune_vitb"
 
 
-def _reconstructions(found: Found, left_out: list[str]) -> dict[str, str]:
+def _reconstructions(found: Found, left_out: list[str]) -> list[tuple[Run, Film]]:
     """The last film of input, mask and reconstruction of some runs."""
-    made: dict[str, str] = {}
+    made = []
     pictures = [(run, run.picture) for run in found.runs]
     for run, path in [(run, path) for run, path in pictures if path is not None][:_PICTURES]:
         assert path is not None
         if path.stat().st_size > _LARGEST:
             left_out.append(f"{path}: its {path.stat().st_size / 1e6:.1f} MB are too many for the page")
-        else:
-            made[run.name] = data_uri("video/mp4", path.read_bytes())
+            continue
+        try:
+            made.append((run, film_of_file(path, f"Input, mask and reconstruction of {run.name}")))
+        except InputError as error:
+            left_out.append(str(error))
     return made

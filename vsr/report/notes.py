@@ -17,7 +17,7 @@ def unfinished(found: Found) -> list[str]:
             lines.append(f"{run.name} is not finished: {steps:,}{of} steps were logged. It lies in {run.folder}")
     for test in found.tests:
         for checkpoint in test.checkpoints:
-            source = found.run_of(checkpoint)
+            source = found.run_of(test, checkpoint)
             if source is not None and not source.done:
                 lines.append(f"{test.name} tests a network that comes from {source.name}, which is not finished")
     return lines

@@ -15,7 +15,6 @@ from vsr.export import whole
 from vsr.published import results
 from vsr.report import text
 from vsr.report.charts import curve
-from vsr.report.films import SIDE
 from vsr.report.gather import Report, gather
 from vsr.report.runs import Run, Test, code_of, dataset_of, find
 from vsr.report.tables import origin
@@ -90,7 +89,7 @@ def _must_be_writable(out: Path) -> None:
 def _html(report: Report) -> str:
     """The page. Whatever comes from runs is escaped."""
     values = {
-        "report": report, "published": results(), "side": SIDE, "today": date.today().isoformat(),
+        "report": report, "published": results(), "today": date.today().isoformat(),
         "version": version("vsr"), "origin": origin, "curve": curve, "dataset_of": dataset_of, "code_of": code_of,
         "summary": _summary(report), "method": _METHOD, "network": _network,
     }  # fmt: skip
@@ -116,10 +115,12 @@ def _breakable(name: str) -> Markup:
 
 def _summary(report: Report) -> str:
     """What there is, in a sentence."""
-    run = sum(cell.ours is not None for cell in report.cells)
-    trained, tested = len(report.found.runs), len(report.tests)
+    run = [cell for cell in report.cells if cell.ours is not None]
+    alike = sum(not cell.unlike for cell in run)
+    trained, tested = len(report.found.runs), len(report.found.tests)
     counts = [f"{tested} test{'s' * (tested != 1)}", f"{trained} training run{'s' * (trained != 1)}"]
-    return f"{' and '.join(counts)} were found; {run} of the tables' {len(report.cells)} values have been run here."
+    share = f"Of the tables' {len(report.cells)} values {len(run)} have been run here, {alike} in the paper's setting."
+    return f"{' and '.join(counts)} were found. {share}"
 
 
 def _network(test: Test) -> str:

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Run:
 
     Attributes:
         folder: where.
+        name: ``stage/dataset/run``, or the folder where several have that name.
         provenance: its ``provenance.json``.
         config: its ``config.yaml``, or nothing where that can't be read.
         done: whether it ended by itself.
@@ -35,15 +36,11 @@ class Run:
     """
 
     folder: Path
+    name: str
     provenance: dict[str, Any]
     config: dict[str, Any]
     done: bool
     metrics: dict[str, list[tuple[int, float]]]
-
-    @property
-    def name(self) -> str:
-        """``stage/dataset/run``."""
-        return run_name(self.folder)
 
     @property
     def steps(self) -> tuple[int, int | None]:
@@ -64,18 +61,15 @@ class Test:
 
     Attributes:
         folder: where.
+        name: as of :class:`Run`.
         results: its ``results.json``.
         config: its ``config.yaml``, or nothing where that can't be read.
     """
 
     folder: Path
+    name: str
     results: dict[str, Any]
     config: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """``stage/dataset/run``."""
-        return run_name(self.folder)
 
     @property
     def accuracy(self) -> float:
@@ -141,11 +135,12 @@ class Found:
     properties: dict[Path, tuple[Number, ...]]
     unread: dict[str, str]
 
-    def run_of(self, checkpoint: str) -> Run | None:
-        """The run that wrote a checkpoint, if it is among these."""
-        name = run_name(Path(checkpoint).parent.parent)
-        found = [run for run in self.runs if run.name == name]
-        return found[0] if len(found) == 1 else None
+    def run_of(self, test: Test, checkpoint: str) -> Run | None:
+        """The run that wrote a checkpoint that a test came from, if it is among these; the nearest of that name."""
+        name, place = run_name(Path(checkpoint).parent.parent), test.folder.resolve().parents[2]
+        found = [run for run in self.runs if run_name(run.folder) == name]
+        near = [run for run in found if run.folder.resolve().parents[2] == place]
+        return (near or found)[0] if len(near or found) == 1 else None
 
 
 def find(folders: Sequence[Path]) -> Found:
@@ -163,10 +158,10 @@ def find(folders: Sequence[Path]) -> Found:
             if (folder / "results.json").is_file():
                 results = _results(folder / "results.json")
                 if "test_acc1" in results["metrics"]:
-                    tests.append(Test(folder, results, _config(folder)))
+                    tests.append(Test(folder, run_name(folder), results, _config(folder)))
             elif (folder / "provenance.json").is_file():
                 provenance, done = _object(folder / "provenance.json"), (folder / "done").exists()
-                runs.append(Run(folder, provenance, _config(folder), done, _metrics(folder)))
+                runs.append(Run(folder, run_name(folder), provenance, _config(folder), done, _metrics(folder)))
             elif (folder / "config.yaml").is_file() and folder.parent.parent.name == "test":
                 raise _Unreadable("a test without results.json: it was stopped, or is still running")
             if (folder / "properties.json").is_file():
@@ -174,7 +169,10 @@ def find(folders: Sequence[Path]) -> Found:
                 properties[folder] = _numbers(folder / "properties.json")
         except _Unreadable as error:
             unread[name] = str(error)
-    return Found(tuple(folders), tuple(runs), tuple(tests), properties, unread)
+    names = [one.name for one in [*runs, *tests]]
+    told_apart = [replace(run, name=str(run.folder)) if names.count(run.name) > 1 else run for run in runs]
+    tested = [replace(test, name=str(test.folder)) if names.count(test.name) > 1 else test for test in tests]
+    return Found(tuple(folders), tuple(told_apart), tuple(tested), properties, unread)
 
 
 def run_name(folder: Path) -> str:
@@ -229,7 +227,7 @@ def _results(path: Path) -> dict[str, Any]:
     content = _object(path)
     _schema(path, content, SCHEMAS)
     try:
-        test = Test(path.parent, content, {})
+        test = Test(path.parent, "", content, {})
         if "test_acc1" in content["metrics"]:
             _ = (test.accuracy, test.interval, test.checkpoints, test.pretrained, test.commits, int(content["videos"]))
             _ = [float(score["acc1"]) for levels in content.get("cells", {}).values() for score in levels.values()]
