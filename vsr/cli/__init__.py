@@ -11,6 +11,7 @@ from collections.abc import Callable
 from vsr.cli.analyze import analyze
 from vsr.cli.check import check_data
 from vsr.cli.corrupt import corrupt
+from vsr.cli.demo import demo
 from vsr.cli.errors import input_error, plain
 from vsr.cli.plan import plan
 from vsr.cli.report import report
@@ -20,6 +21,7 @@ from vsr.cli.visualize import visualize
 from vsr.errors import InputError, nearest
 
 _VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo,
     "render": render,
     "textures": textures,
     "convert": convert,
