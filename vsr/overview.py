@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -102,12 +103,13 @@ def _times() -> NDArray[np.int64]:
     return np.linspace(0, _LAST, _COLUMNS).round().astype(int)
 
 
-def recipes_of(name: str) -> list[Recipe]:
+@cache
+def recipes_of(name: str) -> tuple[Recipe, ...]:
     """The recipes of one of the 34 datasets; natural parts of a mixture have none."""
     if name in PROGRESSION or name in VARIANTS:
-        return [load_recipe(name)]
+        return (load_recipe(name),)
     content = yaml.safe_load((CONFIGS / "pretrain" / f"{name}.yaml").read_text(encoding="utf-8"))
-    return [load_recipe(share["recipe"]) for share in content["data"]["init_args"]["shares"] if "recipe" in share]
+    return tuple(load_recipe(share["recipe"]) for share in content["data"]["init_args"]["shares"] if "recipe" in share)
 
 
 def small_pool(recipe: Recipe, seed: int, texture_folder: Path | None, most: int) -> Recipe:

@@ -15,6 +15,7 @@ from vsr.export import Frames, write_mp4
 from vsr.overview import small_pool, video_of
 from vsr.recipe import Recipe, Source
 from vsr.textures.bank import TextureBank
+from vsr.textures.images import image_pool
 
 SEED, INDEX = 0, 3
 """The address that is shown of every dataset: the one of the documentation's contact sheet."""
@@ -53,9 +54,14 @@ class Studio:
 
     Attributes:
         seconds: that all films have taken so far.
+
+    Raises:
+        InputError: there are no images in it.
     """
 
     def __init__(self, texture_folder: Path | None = None) -> None:
+        if texture_folder is not None:
+            image_pool(str(texture_folder), SEED)  # refuses it before other films have taken their time
         self.texture_folder = texture_folder
         self.seconds = 0.0
         self._banks: dict[Recipe, TextureBank] = {}

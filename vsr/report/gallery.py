@@ -1,5 +1,6 @@
 """What there is to say of each of the 34 datasets: its claim, how it departs from another, its command, its films."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import yaml
 
 from vsr.overview import recipes_of
-from vsr.recipe import CONFIGS, PROGRESSION, VARIANTS, Recipe, dataset_names, load_recipe
+from vsr.recipe import CONFIGS, PROGRESSION, VARIANTS, Recipe, dataset_names
 from vsr.report.films import Film
 
 _UNITS = {
@@ -81,7 +82,8 @@ def _header(name: str) -> tuple[str, str]:
     lines = (CONFIGS / "pretrain" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     comments = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
     command = next(number for number, line in enumerate(comments) if line.startswith("vsr fit"))
-    return " ".join(comments[:command]), comments[command]
+    claim = re.sub(r" \(--[^)]*\)", "", " ".join(comments[:command]))  # what must be given stands in the command
+    return claim, comments[command]
 
 
 def _shares(name: str) -> list[dict[str, Any]]:
@@ -99,7 +101,7 @@ def _departs(name: str) -> tuple[str | None, tuple[Change, ...]]:
         parent, fields = ladder[ladder.index(name) - 1], PROGRESSION[name]
     else:
         return None, ()
-    own, other = load_recipe(name), load_recipe(parent)
+    (own,), (other,) = recipes_of(name), recipes_of(parent)
     ordered = [field for field in Recipe.__dataclass_fields__ if field in fields]
     return parent, tuple(Change(f, _words(f, getattr(other, f)), _words(f, getattr(own, f))) for f in ordered)
 

@@ -102,7 +102,13 @@ def _templates() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    filters = {"percent": text.percent, "signed": text.signed, "ends": text.ends, "breakable": _breakable}
+    filters = {
+        "percent": text.percent,
+        "signed": text.signed,
+        "ends": text.ends,
+        "breakable": _breakable,
+        "options": _options,
+    }
     templates.filters.update(filters)
     return templates
 
@@ -111,6 +117,12 @@ def _breakable(name: str) -> Markup:
     """A name that may be broken after an underscore or a slash."""
     safe = str(escape(name))
     return Markup(safe.replace("_", "_<wbr>").replace("/", "/<wbr>"))
+
+
+def _options(command: str) -> Markup:
+    """A command whose options aren't broken, but its paths may be."""
+    words = [f'<span class="option">{escape(w)}</span>' if w[0] == "-" else _breakable(w) for w in command.split()]
+    return Markup(" ".join(words))
 
 
 def _summary(report: Report) -> str:

@@ -12,12 +12,11 @@ from typing import Any
 import yaml
 
 from vsr.analysis.measure import Number
+from vsr.analysis.report import SCHEMA as PROPERTIES
 from vsr.errors import InputError
 
 SCHEMAS = (1, 2)
 """Of ``results.json``: those that are understood here. 2 added what a test under corruptions found."""
-PROPERTIES = 1
-"""The schema of ``properties.json`` that is understood here."""
 FROM_SCRATCH = "random_init"
 _OWN = {"checkpoints", "pictures"}  # parts of a run folder: no runs in them
 
@@ -169,7 +168,7 @@ def find(folders: Sequence[Path]) -> Found:
                 properties[folder] = _numbers(folder / "properties.json")
         except _Unreadable as error:
             unread[name] = str(error)
-    names = [one.name for one in [*runs, *tests]]
+    names = [run.name for run in runs] + [test.name for test in tests]
     told_apart = [replace(run, name=str(run.folder)) if names.count(run.name) > 1 else run for run in runs]
     tested = [replace(test, name=str(test.folder)) if names.count(test.name) > 1 else test for test in tests]
     return Found(tuple(folders), tuple(told_apart), tuple(tested), properties, unread)
