@@ -1,9 +1,10 @@
-"""How the documentation is built: ``sphinx-build -W docs docs/_build``. Nothing is fetched.
+"""How the documentation is built: ``sphinx-build -W docs docs/_build/html``. Nothing is fetched.
 
 Pages are Markdown and the notebooks as they are committed; the reference is made from the docstrings.
 """
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,18 @@ os.environ["TRITON_INTERPRET"] = "1"  # CUDA kernels are imported without a GPU
 
 import vsr
 
+HERE = Path(__file__).parent
+shutil.copytree(HERE.parent / "notebooks", HERE / "notebooks", dirs_exist_ok=True)  # pages lie below conf.py
+
 project, author, copyright = "vsr", "the authors of vsr", "the authors of vsr, Apache License 2.0"
 version = release = vsr.__version__
-extensions = ["myst_nb", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+extensions = ["myst_nb", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 
 html_theme = "furo"
 html_title = f"vsr {version}"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
-html_theme_options = {"sidebar_hide_name": False}
-templates_path = ["_templates"]
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 nb_execution_mode = "off"  # a test executes them
@@ -34,8 +36,12 @@ apidoc_modules = [
         "destination": "reference",
         "separate_modules": True,
         "module_first": True,
-        "max_depth": 2,
-        "automodule_options": {"members", "show-inheritance"},
+        "max_depth": 4,
+        "automodule_options": {
+            "members",
+            "show-inheritance",
+            "ignore-module-all",
+        },  # all: each name where it is written
     }
 ]
 autodoc_member_order = "bysource"

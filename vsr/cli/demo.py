@@ -35,7 +35,7 @@ def demo(out: Path = Path("vsr-demo")) -> None:
         print(f"2/3 A tiny pre-training: vsr {' '.join(words)}", flush=True)
         run_stage([*words, *(["--ckpt_path", "last"] if made.exists() else [])])
     print("3/3 A page of it", flush=True)
-    page = write_report(runs, out, gallery=False)
+    page = write_report(runs, out / "report", gallery=False)
     pictures = sorted((made / "pictures").glob("*.png"))
     print(
         "",
