@@ -44,6 +44,7 @@ apidoc_modules = [
         },  # all: each name where it is written
     }
 ]
+apidoc_automodule_options = {"members", "show-inheritance", "ignore-module-all"}  # a name stands where it is written
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
