@@ -19,20 +19,7 @@ from vsr.report.gather import Report, gather
 from vsr.report.runs import Run, Test, code_of, dataset_of, find
 from vsr.report.tables import origin
 
-_RUNS = (
-    "kind",
-    "name",
-    "trained_on",
-    "done",
-    "steps",
-    "planned",
-    "accuracy",
-    "low",
-    "high",
-    "videos",
-    "code",
-    "folder",
-)
+_RUNS = ["kind", "name", "trained_on", "done", "steps", "planned", "accuracy", "low", "high", "videos", "code", "folder"]
 
 
 def write_report(
@@ -59,10 +46,8 @@ def write_report(
     folders = [runs] if isinstance(runs, Path) else list(runs)
     found = find(folders)
     if not (found.runs or found.tests or found.properties or gallery):
-        where, reasons = (
-            ", ".join(map(str, folders)) or "no folder",
-            "; ".join(f"{k}: {v}" for k, v in found.unread.items()),
-        )
+        where = ", ".join(map(str, folders)) or "no folder"
+        reasons = "; ".join(f"{place}: {why}" for place, why in found.unread.items())
         left = f" that can be read ({reasons})" if reasons else ""
         raise InputError(f"no runs{left} in {where}: give folders that vsr fit or vsr test has written, or --gallery")
     _must_be_writable(out)  # films take their time
@@ -102,14 +87,8 @@ def _templates() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    filters = {
-        "percent": text.percent,
-        "signed": text.signed,
-        "ends": text.ends,
-        "breakable": _breakable,
-        "options": _options,
-    }
-    templates.filters.update(filters)
+    numbers = {"percent": text.percent, "signed": text.signed, "ends": text.ends}
+    templates.filters.update(numbers, breakable=_breakable, options=_options)
     return templates
 
 
