@@ -130,6 +130,8 @@ def _datasets(found: Found, studio: Studio, left_out: list[str], without: Set[st
             continue
         parts = [provenance, *provenance.get("shares", [])]
         contents = [part["recipe"] for part in parts if "recipe" in part]
+        if not contents:
+            continue  # natural videos
         try:
             recipes[name] = [recipe_from_dict(content, f"the provenance of {name}") for content in contents]
         except InputError as error:

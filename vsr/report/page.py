@@ -19,7 +19,8 @@ from vsr.report.gather import Report, gather
 from vsr.report.runs import Run, Test, code_of, dataset_of, find
 from vsr.report.tables import origin
 
-_RUNS = ["kind", "name", "trained_on", "done", "steps", "planned", "accuracy", "low", "high", "videos", "code", "folder"]
+_TRAINED, _TESTED = ("done", "steps", "planned"), ("accuracy", "low", "high", "videos")
+_RUNS = ("kind", "name", "trained_on", *_TRAINED, *_TESTED, "code", "folder")
 
 
 def write_report(
