@@ -111,7 +111,8 @@ def _summary(report: Report) -> str:
     alike = sum(not cell.unlike for cell in run)
     trained, tested = len(report.found.runs), len(report.found.tests)
     counts = [f"{tested} test{'s' * (tested != 1)}", f"{trained} training run{'s' * (trained != 1)}"]
-    share = f"Of the tables' {len(report.cells)} values {len(run)} have been run here, {alike} in the paper's setting."
+    share = f"Of the tables' {len(report.cells)} values {len(run) or 'none'} have been run here"
+    share += f", {alike or 'none'} of them in the paper's setting." if run else "."
     return f"{' and '.join(counts)} were found. {share}"
 
 
