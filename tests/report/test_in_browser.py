@@ -20,19 +20,22 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"),
 ]
 WIDTHS, SCHEMES = (390, 1280), ("light", "dark")
-# A film plays where its clock moves on; Chromium stops those that are out of sight.
+# A film plays where its clock moves on. Chromium plays those in sight, and on a busy machine may need a second look.
 PLAYS = """
 const [film, done] = [arguments[0], arguments[1]];
-film.scrollIntoView({block: "center", behavior: "instant"});
 const begun = Date.now();
-let first = null;
+let first = null, looks = 0;
 (function look() {
+  if (looks++ % 300 === 0) {
+    window.scrollTo({top: 0, behavior: "instant"});
+    film.scrollIntoView({block: "center", behavior: "instant"});
+  }
   if (film.error) return done("error " + film.error.code + " " + film.error.message);
   if (film.readyState >= 3 && !film.paused) {
     if (first === null) first = film.currentTime;
     else if (film.currentTime !== first && film.videoWidth > 0) return done("plays");
   }
-  if (Date.now() - begun > 60000) return done("stands: readyState " + film.readyState + ", paused " + film.paused);
+  if (Date.now() - begun > 120000) return done("stands: readyState " + film.readyState + ", paused " + film.paused);
   setTimeout(look, 30);
 })();
 """
@@ -76,7 +79,7 @@ def browser(page, tmp_path_factory) -> Iterator[object]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    driver.set_script_timeout(90)
+    driver.set_script_timeout(150)
     yield driver
     driver.quit()
 
@@ -93,9 +96,9 @@ def show(browser, page: Path, width: int, **features: str) -> None:
 def test_every_film_plays_and_nothing_is_complained_of(browser, page):
     show(browser, page, 1280)
     films = browser.find_elements("tag name", "video")
-    assert len(films) == 36 + 2  # of two mixtures both parts; and two reconstructions
-    said = {film.get_attribute("aria-label"): browser.execute_async_script(PLAYS, film) for film in films}
-    assert {name: what for name, what in said.items() if what != "plays"} == {}
+    assert len(films) == 36 + 1 + 2  # of two mixtures both parts; the runs' own dataset; two reconstructions
+    said = [(film.get_attribute("aria-label"), browser.execute_async_script(PLAYS, film)) for film in films]
+    assert [film for film in said if film[1] != "plays"] == []
     assert browser.get_log("browser") == []
     assert page.stat().st_size < 10e6
 
@@ -106,7 +109,8 @@ def test_it_is_readable(browser, page, width, scheme):
     show(browser, page, width, prefers_color_scheme=scheme)
     browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert browser.execute_script("return innerWidth") == width
-    assert browser.execute_script("return document.documentElement.scrollWidth") == width
+    root = browser.find_element("tag name", "html")
+    assert root.get_property("scrollWidth") == root.get_property("clientWidth")
     outside = (
         "return [...document.querySelectorAll('body *')].filter(e => e.getClientRects().length && !e.closest('.scroll, "
         ".visually-hidden') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 99))"
@@ -134,7 +138,7 @@ def test_motion_stops_where_it_is_not_wanted(browser, page):
 def test_stand_ins_for_images_are_named(page):
     written = page.read_text(encoding="utf-8")
     entries = dict(re.findall(r'<article class="dataset" id="([^"]*)">(.*?)</article>', written, re.DOTALL))
-    assert len(entries) == 34
+    assert len(entries) == 34 + 1  # the runs' own
     for name, entry in entries.items():
         assert ("Stand-in: high-frequency StyleGAN textures in the place of images" in entry) == ("images" in name), (
             name

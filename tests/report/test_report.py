@@ -222,6 +222,17 @@ class TestSeveralRuns:
         assert row(tmp_path / "out", "table1", "acc_shapes")["runs"] == "1"
         assert row(tmp_path / "out", "figure2", "acc_shapes", MEASURES["ucf101_finetune_vitl"].label)["ours"] == "75"
 
+    def test_lists_of_other_videos_are_not_kinetics(self, runs, further, tmp_path):
+        further("lists", 0.75, layout="csv", classes=7)
+        further("k400", 0.25, layout="csv", classes=400)
+        write_report(runs, tmp_path / "out")
+        found = {cell["dataset"]: cell for cell in rows(tmp_path / "out", "table4")}
+        assert set(found) == {"random_init", "acc_images", "kinetics400"}
+        written = (tmp_path / "out/report.md").read_text()
+        others = written[written.index("## Other tests") :]
+        assert "test/ucf101/lists" in others
+        assert "test/ucf101/k400" in others  # pre-trained on a dataset that table 4 doesn't have
+
     def test_from_scratch_and_of_unknown_origin(self, runs, further, tmp_path):
         for name, accuracy, start in (
             ("scratch", 0.25, None),

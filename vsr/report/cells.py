@@ -226,6 +226,8 @@ def _is_of(test: Test, measure: Measure) -> bool:
     last = test.results
     if (last.get("module"), last.get("layout")) != (measure.module, measure.layout):
         return False
+    if measure.layout == "csv" and last["classes"] != measure.classes:
+        return False  # lists of paths and labels are of any videos
     large = test.network.get("size") == "large"
     return large == (measure.size == "large")
 

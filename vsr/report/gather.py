@@ -1,6 +1,6 @@
 """One report: everything that is in it, gathered before a word is written."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,10 @@ def gather(found: Found, gallery: bool, texture_folder: Path | None) -> Report:
         "Left out": notes.left_out(found, repeated, every),
     }
     studio = Studio(texture_folder)
-    datasets = _gallery(studio) if gallery else _datasets(found, studio, warnings["Left out"])
+    datasets = _gallery(studio) if gallery else {}
+    shown_already = {entry.name for entries in datasets.values() for entry in entries}
+    if trained := _datasets(found, studio, warnings["Left out"], shown_already):
+        datasets["Other datasets of these runs" if gallery else "Datasets of these runs"] = trained
     pictures = _reconstructions(found, warnings["Left out"])
     return Report(
         found=found,
@@ -117,16 +120,18 @@ def _gallery(studio: Studio) -> dict[str, list[Entry]]:
     return made
 
 
-def _datasets(found: Found, studio: Studio, left_out: list[str]) -> dict[str, list[Entry]]:
-    """Those that something here was pre-trained on, as it was; the paper's in the paper's order."""
+def _datasets(found: Found, studio: Studio, left_out: list[str], without: Set[str]) -> list[Entry]:
+    """Those that something here was pre-trained on, as it was; the paper's first and in the paper's order."""
     origins = [run.provenance for run in found.runs] + [test.first for test in found.tests]
     recipes: dict[str, list[Recipe]] = {}
     for provenance in origins:
         name = dataset_of(provenance)
-        if name is None or name in recipes or provenance.get("module") != "VideoMAE":
+        if name is None or name in {*recipes, *without} or provenance.get("module") != "VideoMAE":
             continue
         parts = [provenance, *provenance.get("shares", [])]
         contents = [part["recipe"] for part in parts if "recipe" in part]
+        if not contents:
+            continue  # natural videos
         try:
             recipes[name] = [recipe_from_dict(content, f"the provenance of {name}") for content in contents]
         except InputError as error:
@@ -142,7 +147,7 @@ def _datasets(found: Found, studio: Studio, left_out: list[str]) -> dict[str, li
                 left_out.append(f"a film of {name}: {error}")
         own = Entry(name, "A dataset of your own.", None, (), (), "", tuple(films))
         entries.append(entry(name, films) if name in known else own)
-    return {"Datasets of these runs": entries} if entries else {}
+    return entries
 
 
 def _figure4(found: Found, shown: Sequence[Table]) -> list[Scatter]:
@@ -164,10 +169,8 @@ def _is_main(cell: Cell) -> bool:
 
 def _reconstructions(found: Found, left_out: list[str]) -> list[tuple[Run, Film]]:
     """The last film of input, mask and reconstruction of some runs."""
-    made = []
-    pictures = [(run, run.picture) for run in found.runs]
-    for run, path in [(run, path) for run, path in pictures if path is not None][:_PICTURES]:
-        assert path is not None
+    made: list[tuple[Run, Film]] = []
+    for run, path in [(run, path) for run in found.runs if (path := run.picture) is not None][:_PICTURES]:
         if path.stat().st_size > _LARGEST:
             left_out.append(f"{path}: its {path.stat().st_size / 1e6:.1f} MB are too many for the page")
             continue

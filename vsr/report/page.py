@@ -19,20 +19,8 @@ from vsr.report.gather import Report, gather
 from vsr.report.runs import Run, Test, code_of, dataset_of, find
 from vsr.report.tables import origin
 
-_RUNS = (
-    "kind",
-    "name",
-    "trained_on",
-    "done",
-    "steps",
-    "planned",
-    "accuracy",
-    "low",
-    "high",
-    "videos",
-    "code",
-    "folder",
-)
+_TRAINED, _TESTED = ("done", "steps", "planned"), ("accuracy", "low", "high", "videos")
+_RUNS = ("kind", "name", "trained_on", *_TRAINED, *_TESTED, "code", "folder")
 
 
 def write_report(
@@ -59,10 +47,8 @@ def write_report(
     folders = [runs] if isinstance(runs, Path) else list(runs)
     found = find(folders)
     if not (found.runs or found.tests or found.properties or gallery):
-        where, reasons = (
-            ", ".join(map(str, folders)) or "no folder",
-            "; ".join(f"{k}: {v}" for k, v in found.unread.items()),
-        )
+        where = ", ".join(map(str, folders)) or "no folder"
+        reasons = "; ".join(f"{place}: {why}" for place, why in found.unread.items())
         left = f" that can be read ({reasons})" if reasons else ""
         raise InputError(f"no runs{left} in {where}: give folders that vsr fit or vsr test has written, or --gallery")
     _must_be_writable(out)  # films take their time
@@ -102,14 +88,8 @@ def _templates() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    filters = {
-        "percent": text.percent,
-        "signed": text.signed,
-        "ends": text.ends,
-        "breakable": _breakable,
-        "options": _options,
-    }
-    templates.filters.update(filters)
+    numbers = {"percent": text.percent, "signed": text.signed, "ends": text.ends}
+    templates.filters.update(numbers, breakable=_breakable, options=_options)
     return templates
 
 
@@ -131,7 +111,8 @@ def _summary(report: Report) -> str:
     alike = sum(not cell.unlike for cell in run)
     trained, tested = len(report.found.runs), len(report.found.tests)
     counts = [f"{tested} test{'s' * (tested != 1)}", f"{trained} training run{'s' * (trained != 1)}"]
-    share = f"Of the tables' {len(report.cells)} values {len(run)} have been run here, {alike} in the paper's setting."
+    share = f"Of the tables' {len(report.cells)} values {len(run) or 'none'} have been run here"
+    share += f", {alike or 'none'} of them in the paper's setting." if run else "."
     return f"{' and '.join(counts)} were found. {share}"
 
 
