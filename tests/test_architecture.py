@@ -39,6 +39,7 @@ READS = {
         "rng",
         "errors",
     },
+    "report": {"analysis", "published", "overview", "export", "textures", "recipe", "errors"},
     "plan": {"data", "render", "recipe", "textures", "modules", "models"},
     "callbacks": {
         "plan",

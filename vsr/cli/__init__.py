@@ -12,14 +12,17 @@ from vsr import signals
 from vsr.cli.analyze import analyze
 from vsr.cli.check import check_data
 from vsr.cli.corrupt import corrupt
+from vsr.cli.demo import demo
 from vsr.cli.errors import input_error, plain
 from vsr.cli.plan import plan
+from vsr.cli.report import report
 from vsr.cli.stages import STAGES, run_stage
 from vsr.cli.verbs import convert, render, textures
 from vsr.cli.visualize import visualize
 from vsr.errors import InputError, nearest
 
 _VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo,
     "render": render,
     "textures": textures,
     "convert": convert,
@@ -27,6 +30,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "corrupt": corrupt,
     "analyze": analyze,
     "visualize": visualize,
+    "report": report,
 }
 
 
@@ -90,8 +94,8 @@ def _verb(name: str, words: list[str]) -> None:
     function = _VERBS[name]
     if function is render and "--all" in words:
         words = ["all", *(word for word in words if word != "--all")]
-    if function in (analyze, visualize):
-        words = _first_gathered(words)
+    if function in (analyze, visualize, report):
+        words = _first_gathered(words, optional=function is report)
     parser = ArgumentParser(prog=f"vsr {name}", exit_on_error=False, allow_abbrev=False)
     parser.add_function_arguments(function, as_positional=True)
     words = _gathered(words, [f"--{key}" for key, value in function.__annotations__.items() if "list[" in str(value)])
@@ -107,10 +111,10 @@ def _verb(name: str, words: list[str]) -> None:
     function(**parser.instantiate(parsed).as_dict())
 
 
-def _first_gathered(words: list[str]) -> list[str]:
-    """``a b --option`` as ``["a", "b"] --option``, for the verbs whose first argument takes several values."""
+def _first_gathered(words: list[str], optional: bool) -> list[str]:
+    """``a b --option`` as ``["a", "b"] --option``, for the verbs whose first argument takes several values, or none."""
     count = next((n for n, word in enumerate(words) if word.startswith("-")), len(words))
-    return [json.dumps(words[:count]), *words[count:]] if count else words
+    return [json.dumps(words[:count]), *words[count:]] if count or optional else words
 
 
 def _gathered(words: list[str], lists: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """StyleGAN2 synthesis in which the kernels of a convolution differ in sign and size alone: one map per layer, not 512.
 
 Let the 3x3 kernel from input channel i to output channel o be W[o, i] = n_o w_i. Demodulation divides output o by
-|n_o| times what all outputs have in common, so it is sign(n_o) m with one map m for all of them, and the next
+``|n_o|`` times what all outputs have in common, so it is sign(n_o) m with one map m for all of them, and the next
 convolution reads the channels
 
     x_o = sqrt(2) relu(sign_o m + noise + bias_o).

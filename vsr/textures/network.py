@@ -43,7 +43,7 @@ class Network(NamedTuple):
         constant: (B, 512, 4, 4), what the first convolution reads.
         latent: (B, 14, 512), z of each layer.
         style: (B, E, 2), normal: how a channel's styles, for the next convolution and for the image, differ from 1,
-            in units of |w| / sqrt(512).
+            in units of ``|w| / sqrt(512)``.
         kernel: (B, E - 128, 9), the wavelet with which the next convolution reads a channel, row by row; nothing
             reads the last 128.
         color: (B, E, 3), to R, G, B: normal over the square root of the layer's number of channels.

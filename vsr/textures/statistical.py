@@ -2,9 +2,9 @@
 
 One texture is one draw of three laws, and then noise that is brought towards all three, ten times over:
 
-1. **Spectrum.** Amplitude 1 / (|fx|^sx + |fy|^sy), the same for all channels.
+1. **Spectrum.** Amplitude ``1 / (|fx|^sx + |fy|^sy)``, the same for all channels.
 2. **Wavelet marginals.** In a steerable pyramid the high-pass residual and every oriented band follow a
-   generalised Gaussian exp(-|x / s|^r). The low-pass residual is left alone.
+   generalised Gaussian ``exp(-|x / s|^r)``. The low-pass residual is left alone.
 3. **Colour.** The principal components of the colours follow those of a random image of coloured stripes.
 
 Source: `stat-spectrum_color_wmm` of Baradad et al., "Learning to see by looking at noise", NeurIPS 2021, in
@@ -249,7 +249,7 @@ def box_blur(image: Tensor, width: Tensor) -> Tensor:
 
 
 def spectrum_model(index: Tensor, seed: int, size: int) -> Tensor:
-    """The amplitude of each frequency: a sum of a power of |fx| and one of |fy|, not a power of their radius.
+    """The amplitude of each frequency: a sum of a power of ``|fx|`` and one of ``|fy|``, not a power of their radius.
 
     Args:
         index: int64 (n,), the textures' numbers.
@@ -272,7 +272,7 @@ def spectrum_model(index: Tensor, seed: int, size: int) -> Tensor:
 
 
 def wavelet_model(index: Tensor, seed: int, size: int) -> list[WaveletModel]:
-    """The law of each constrained band: exp(-|x / 4^scale|^r) on -200 .. 200 grey levels.
+    """The law of each constrained band: ``exp(-|x / 4^scale|^r)`` on -200 .. 200 grey levels.
 
     ``scale`` is the image's size over the band's. From the third level on the law is all but uniform.
 
