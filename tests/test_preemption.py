@@ -94,7 +94,7 @@ def test_a_signal_before_training_ends_the_process_at_once(tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGUSR1)
     assert ended([process]) == [signals.AGAIN], log.read_text()
-    assert "SIGUSR1 came before training had begun: nothing was lost, give the same command again" in log.read_text()
+    assert "vsr: told to stop by SIGUSR1 while not training: give the same command again" in log.read_text()
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
