@@ -102,7 +102,7 @@ def measure(rank: int, world: int, folder: str, turns: int, clips: int) -> None:
             if turn:  # the first loads and compiles
                 taken[name].append(time.perf_counter() - start)
     if rank == 0:
-        content = {"w": module.state_dict(), "m": [p.detach().clone() for p in module.parameters()] * 2}
+        content = {"w": module.state_dict(), "m": [p.detach().clone() for _ in range(2) for p in module.parameters()]}
         start = time.perf_counter()
         with Path(folder, "last.ckpt").open("wb") as file:
             torch.save(content, file)
