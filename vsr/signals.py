@@ -1,8 +1,8 @@
 """Being told to stop: SIGUSR1 and SIGTERM, which Slurm and others send ahead of the end.
 
-Before training has begun, and in a test, there is nothing to save, so a process ends at once. From then on a signal only
-leaves a note, and the training stops between two steps: what is saved amid one is no state of it. In both cases the exit
-status is :data:`AGAIN`, and the same command with ``--ckpt_path last`` goes on.
+Before training has begun, and in a test, there is nothing to save, so a process ends at once. From then on a signal
+only leaves a note, and the training stops between two steps: what is saved amid one is no state of it. In both cases
+the exit status is :data:`AGAIN`, and the same command with ``--ckpt_path last`` goes on.
 """
 
 import os
