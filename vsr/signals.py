@@ -1,8 +1,8 @@
 """Being told to stop: SIGUSR1 and SIGTERM, which Slurm and others send ahead of the end.
 
-Before training has begun there is nothing to save, so a process ends at once. From then on a signal only leaves a note,
-and the training stops between two steps: what is saved amid one is no state of it. In both cases the exit status is
-:data:`AGAIN`, and the same command with ``--ckpt_path last`` goes on.
+Before training has begun, and in a test, there is nothing to save, so a process ends at once. From then on a signal
+only leaves a note, and the training stops between two steps: what is saved amid one is no state of it. In both cases
+the exit status is :data:`AGAIN`, and the same command with ``--ckpt_path last`` goes on.
 """
 
 import os
@@ -61,7 +61,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
         _told = _told or name
         return
     # Not by an exception: a pool of threads would first finish all that it was given.
-    print(f"vsr: {name} came before training had begun: nothing was lost, give the same command again", file=sys.stderr)
+    print(f"vsr: told to stop by {name} while not training: give the same command again", file=sys.stderr)
     sys.stderr.flush()
     sys.stdout.flush()
     os._exit(AGAIN)
