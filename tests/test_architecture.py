@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "vsr"
 READS = {
     "errors": set(),
+    "checkout": set(),
     "rng": {"errors"},
     "rng_cpu": set(),
     "recipe": {"errors"},
@@ -38,8 +39,10 @@ READS = {
         "rng",
         "errors",
     },
+    "sweep": {"checkout", "recipe", "errors"},
     "plan": {"data", "render", "recipe", "textures", "modules", "models"},
     "callbacks": {
+        "checkout",
         "plan",
         "data",
         "corruptions",
