@@ -1,4 +1,4 @@
-"""A real Slurm of one node, on this machine, for as long as it is wanted. As root or not; all it writes is in its folder.
+"""A real Slurm of one node, on this machine, for as long as it is wanted. All it writes is in its folder.
 
     python tests/slurm/cluster.py    # until Ctrl-C; says how to use it
 

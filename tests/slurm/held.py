@@ -1,4 +1,4 @@
-"""Holds a run at a step until it is let go, so that it can be hit there."""
+"""Holds a fit at a step until it is let go, so that it can be hit there."""
 
 import os
 import time
@@ -10,11 +10,14 @@ STEP = 3
 
 
 class Held(Callback):
-    """While ``$VSR_TEST_HOLD/<dataset>`` exists, waits before step 3, and says so by ``<dataset>.here``."""
+    """While ``$VSR_TEST_HOLD/<stage>-<dataset>`` exists, waits before step 3, and says which process it is in ``.here``."""
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        hold = Path(os.environ["VSR_TEST_HOLD"]) / Path(trainer.default_root_dir).parent.name
+        *_, stage, one, other = Path(trainer.default_root_dir).parts  # pretrain/DATASET/default, finetune/ON/DATASET
+        hold = Path(os.environ["VSR_TEST_HOLD"]) / f"{stage}-{one if stage == 'pretrain' else other}"
         if trainer.global_step == STEP and hold.exists():
-            hold.with_suffix(".here").write_text(str(os.getpid()))
+            part = hold.with_suffix(".part")
+            part.write_text(str(os.getpid()))
+            part.replace(hold.with_suffix(".here"))
             while hold.exists():
                 time.sleep(0.02)

@@ -134,10 +134,9 @@ def submit_sweep(
     from vsr.sweep.folder import alone, begin, make
 
     chosen, wanted = _wanted(datasets, options, out, stages, on, videos, lists, config, at_once)
-    begin(wanted)
+    must_be_possible(begin(wanted), chosen, local)
     with alone(wanted.folder):
         asked = begin(wanted)
-        must_be_possible(asked, chosen, local)
         make(asked, chosen)
         _start(asked, local, again=False)
 
