@@ -70,8 +70,8 @@ measure() {
         return
     fi
     start "$@"
-    # A whole life of its own was not enough for one that had it: another would not be, either.
-    if [ "$status" = 138 ] && [ -n "$progress" ]; then put_back; fi
+    # Where it had a whole life of its own and was stopped, another would not be enough, either.
+    case $status in 75 | 138) if [ -n "$progress" ]; then put_back; fi ;; esac
     [ "$status" = 0 ] || exit "$status"
     [ -e "$result" ] || refuse "$1 ended without $result"
     progress=1

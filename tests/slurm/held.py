@@ -10,7 +10,7 @@ STEP = 3
 
 
 class Held(Callback):
-    """While ``$VSR_TEST_HOLD/<stage>-<dataset>`` exists, waits before step 3, and says which process it is in ``.here``."""
+    """Waits before step 3 while ``$VSR_TEST_HOLD/<stage>-<dataset>`` exists; writes its process to ``.here``."""
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         *_, stage, one, other = Path(trainer.default_root_dir).parts  # pretrain/DATASET/default, finetune/ON/DATASET
