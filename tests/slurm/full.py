@@ -22,6 +22,7 @@ from trial import OVERLAYS, ROOT, Trial, ask, idle, same, weights
 
 from vsr.cli import main
 
+AT_ONCE = 3  # a task takes about 1 GB
 EARLY = 0  # gets SIGUSR1 before its training has begun
 HITS = {  # which cell, by the list's line from 0, and what happens to it at step 3
     ("pretrain", 2): "SIGUSR1", ("pretrain", 7): "SIGUSR1", ("pretrain", 10): "SIGUSR1", ("pretrain", 27): "SIGUSR1",
@@ -130,7 +131,7 @@ def run() -> None:
     about = header()
     names = (ROOT / "slurm" / "sweep28.txt").read_text().split()
     # A short place, so that the transcript has no machine's paths in it.
-    with tempfile.TemporaryDirectory(prefix="sweep-", dir="/tmp") as folder, cluster(at_once=2) as slurm:
+    with tempfile.TemporaryDirectory(prefix="sweep-", dir="/tmp") as folder, cluster(at_once=AT_ONCE) as slurm:
         trial = Trial(Path(folder) / "trial", names, [f"{stage}-{names[line]}" for stage, line in HITS])
         os.environ |= {**slurm, **trial.environment()}
         os.chdir(trial.folder)
@@ -139,7 +140,7 @@ def run() -> None:
             seconds = time.monotonic() - log.began
             print(f"wall time {seconds / 60:.0f} minutes; {'all is well' if good else 'NOT WELL'}")
         text = log.text.replace(str(trial.folder), "TRIAL")
-    about = f"{about}\n* {ask('sbatch', '--version')}, two tasks at a time"
+    about = f"{about}\n* {ask('sbatch', '--version')}, {AT_ONCE} tasks at a time"
     out.write_text(f"# A sweep of all 28 datasets on a Slurm of one node\n\n{about}\n\n```\n{text}```\n")
     sys.exit(not good)
 
