@@ -61,6 +61,9 @@ def test_a_sweep_survives_what_happens_to_its_cells(trial, capsys):
     assert f"finetune: job {finetune['job']}, 4 cells, after job {job}" in said
     trial.process(f"pretrain-{signalled}")
     assert re.search(rf"{signalled} +running +waiting", said_by("sweep", "status", "sweep"))
+    with pytest.raises(SystemExit):
+        main(["sweep", "resubmit", "sweep", "--only", signalled])
+    assert f"pretrain of {signalled} is running already: wait for it, or scancel it first" in capsys.readouterr().err
     trial.signal(f"pretrain-{signalled}", f"{job}_0")
     trial.kill(f"pretrain-{killed}")
     trial.cancel(f"pretrain-{cancelled}", f"{job}_2")

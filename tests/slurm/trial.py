@@ -106,7 +106,7 @@ class Trial:
         content = json.loads((self.folder / "sweep" / "sweep.json").read_text())
         return [s for s in content["submissions"] if s["stage"] == stage]
 
-    def until(self, ready: Callable[[], bool], seconds: float = 300) -> None:
+    def until(self, ready: Callable[[], bool], seconds: float = 600) -> None:
         """Wait; what Slurm and the cells said, if it takes too long."""
         end = time.monotonic() + seconds
         while not ready():

@@ -47,7 +47,7 @@ def test_a_sweep_without_slurm(capsys, monkeypatch):
     assert "Add --measure" in said
     main(["sweep", "plan", "one.txt", *stages, "--measure", *more])
     said = capsys.readouterr().out
-    assert "vsr plan measures training, this is none" in said
+    assert "vsr plan can't time it" in said
     assert " MB" in said
     assert "without analyze" in said
     assert "measured 20" in said
@@ -92,6 +92,7 @@ def test_a_sweep_without_slurm(capsys, monkeypatch):
         ("submit one.txt --stages pretrain --local -- --trainer.max_step 3", "did you mean 'max_steps'?"),
         ("submit one.txt -- pretain --data.seed 3", "no stage 'pretain' after --; did you mean 'pretrain'?"),
         ("submit one.txt -- --run mine", "--run is what the sweep sets for each of its cells"),
+        ("submit one.txt -- sbatch --array=3", "--array=3 is what the sweep sets for each of its cells"),
         ("submit one.txt --local -- sbatch --time=1", "options after `-- sbatch`, but no sbatch runs"),
         ("submit images.txt", "acc_images show images: say where these are by `-- --texture_folder DIR`"),
         ("submit natural.txt", "acc_shapes_ucf101_25pct have natural videos: say where these are by --videos"),

@@ -32,6 +32,7 @@ after -- sbatch those of Slurm:
 
 See vsr sweep submit --help for the options."""
 _OWN = {
+    "--array", "-a", "--output", "-o", "--dependency", "-d",  # of sbatch
     "--run", "--ckpt_path", "--trainer.default_root_dir", "--trainer.devices", "--trainer.num_nodes",
     "--model.checkpoint", "--data.name",
 }  # fmt: skip
@@ -89,7 +90,7 @@ def plan_sweep(
 
     chosen, wanted = _wanted(datasets, options, out, stages, on, videos, lists, config)
     asked = begin(wanted)
-    fits = fits_of(asked)
+    fits = {(stage, task): words for (stage, task), words in fits_of(asked).items() if stage != "probe"}
     measured = estimate.read(asked.folder)
     if measure:
         for (stage, task), words in fits.items():
@@ -197,8 +198,14 @@ def _start(asked: "Sweep", local: bool, again: bool, only: list[str] | None = No
     if not again:
         failed = [cell for cell in cells if found[cell] is not State.MISSING]
         cells = [cell for cell in cells if found[cell] is State.MISSING]
-    ready = {cell for cell, state in found.items() if state in ALIVE | {State.DONE}} | set(cells)
-    cells = [(s, n) for s, n in cells if (b := STAGES[s]) is None or (b, n) in ready or asked.done(b, n)]
+    ready = {cell for cell, state in found.items() if state in ALIVE | {State.DONE}}
+    chosen = []
+    for stage, task in cells:  # in the stages' order, so that what needs a cell comes after it
+        needed = STAGES[stage]
+        if needed is None or (needed, task) in ready or asked.done(needed, task):
+            chosen.append((stage, task))
+            ready.add((stage, task))
+    cells = chosen
     if alive:
         print(f"{len(alive)} cells are running or in the queue already")
     if failed:

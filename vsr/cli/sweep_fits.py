@@ -71,9 +71,8 @@ def _in_overlays(asked: "Sweep", key: str) -> bool:
 def fits_of(asked: "Sweep") -> dict[tuple[str, int], list[str]]:
     """The options of ``vsr fit`` of all cells that have a fit, as the scripts give them, places aside."""
     found = {}
-    per_node = [w.partition("=")[2] for w in asked.sbatch if w.startswith("--ntasks-per-node=")]
-    nodes = [w.partition("=")[2] for w in asked.sbatch if w.startswith("--nodes=")]
-    devices = ["--trainer.devices", (per_node or ["1"])[-1], "--trainer.num_nodes", (nodes or ["1"])[-1]]
+    devices = ["--trainer.devices", _asked_of_slurm(asked, "--ntasks-per-node")]
+    devices += ["--trainer.num_nodes", _asked_of_slurm(asked, "--nodes")]
     for stage, task in asked.cells():
         if stage in ("pretrain", "finetune", "probe"):
             line = asked.datasets[task]
@@ -82,6 +81,12 @@ def fits_of(asked: "Sweep") -> dict[tuple[str, int], list[str]]:
             natural = asked.names[task] in asked.natural
             found[stage, task] = ["--config", config, *asked.options_of(stage, natural), *devices]
     return found
+
+
+def _asked_of_slurm(asked: "Sweep", option: str) -> str:
+    """The value of an option of sbatch; 1 is the scripts' own."""
+    words = [part for word in asked.sbatch for part in word.split("=", 1)]
+    return next((value for value, name in pairwise(reversed(words)) if name == option), "1")
 
 
 def _resolved(words: list[str]) -> dict[str, Any]:

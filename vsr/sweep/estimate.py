@@ -77,7 +77,7 @@ def table(sweep: Sweep, fits: dict[tuple[str, int], list[str]], measured: dict[s
         ]  # fmt: skip
         count = str(len(tasks))
         if not known:
-            why = "vsr plan measures training, this is none" if not fits.keys() & {(stage, n) for n in tasks} else ""
+            why = "vsr plan can't time it" if not fits.keys() & {(stage, n) for n in tasks} else ""
             rows.append([stage, count, "not measured", "not measured", why])
             unknown.append(stage)
             continue
