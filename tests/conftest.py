@@ -5,10 +5,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # each process has a core; torch reads it when imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+
 import pytest
 import torch
 
-os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 ROOT = Path(__file__).parents[1]
 CUDA = torch.cuda.is_available()
 if not CUDA:  # Triton's interpreter then runs the CUDA renderer on tensors of the CPU; kernels read it when imported

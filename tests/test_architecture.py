@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "vsr"
 READS = {
     "errors": set(),
     "checkout": set(),
+    "signals": set(),
     "rng": {"errors"},
     "rng_cpu": set(),
     "recipe": {"errors"},
@@ -39,7 +40,7 @@ READS = {
         "rng",
         "errors",
     },
-    "sweep": {"checkout", "recipe", "errors"},
+    "sweep": {"checkout", "recipe", "signals", "errors"},
     "plan": {"data", "render", "recipe", "textures", "modules", "models"},
     "callbacks": {
         "checkout",
@@ -54,6 +55,7 @@ READS = {
         "export",
         "modules",
         "models",
+        "signals",
         "errors",
     },
 }

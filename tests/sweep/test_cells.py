@@ -12,6 +12,7 @@ import pytest
 
 from vsr.errors import InputError
 from vsr.recipe import dataset_names
+from vsr.signals import AGAIN
 from vsr.sweep import local
 from vsr.sweep.cells import STAGES, must_have_what_they_show, read_list
 from vsr.sweep.folder import Submission, Sweep, alone, begin, load, make
@@ -219,7 +220,7 @@ def test_a_stopped_local_queue_stops_its_cells(scripts):
     assert states(load(sweep.folder), {}, local.running_now(sweep))["pretrain", 0] is State.RUNNING
     os.kill(process.pid, signal.SIGTERM)
     assert "vsr sweep resubmit" in process.communicate(timeout=60)[1]
-    assert process.returncode == local.INTERRUPTED
+    assert process.returncode == AGAIN
     sweep = load(sweep.folder)
     assert states(sweep, {}, local.running_now(sweep))["pretrain", 0] is State.STOPPED
     Path("hold").unlink()

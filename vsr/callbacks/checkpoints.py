@@ -14,6 +14,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from vsr import signals
+from vsr.callbacks.stopping import StopVote, stop
 from vsr.errors import InputError
 from vsr.modules.optim import total_steps
 
@@ -27,6 +29,8 @@ class Checkpoints(Checkpoint):
     Only at optimiser steps, so that nothing is half accumulated; one that is due at the end of an epoch is saved after
     its validation. The one before is kept as ``previous.ckpt``. Nothing is selected by a metric.
 
+    Saves, too, when a process of the run is told to stop (:mod:`vsr.signals`), and ends the run then.
+
     Args:
         every_n_steps: optimiser steps between two checkpoints.
 
@@ -38,8 +42,9 @@ class Checkpoints(Checkpoint):
         if every_n_steps < 1:
             raise InputError(f"every_n_steps {every_n_steps} is not positive: give 1 or more")
         self.every_n_steps = every_n_steps
-        self._saved = -1
+        self._saved = self._step = -1
         self._planned: int | None = None
+        self._vote = StopVote()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take away what a killed process has left half written."""
@@ -53,7 +58,9 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the learning rate of the first step, which a checkpoint of a shorter or longer schedule has otherwise."""
-        self._saved = step = trainer.global_step
+        signals.training_begins()
+        self._vote = StopVote()
+        self._saved = self._step = step = trainer.global_step
         total = total_steps(trainer)
         if self._planned not in (None, total):
             rank_zero_info(
@@ -84,8 +91,14 @@ class Checkpoints(Checkpoint):
             self._save(trainer)
 
     def _save_if_due(self, trainer: Trainer) -> None:
-        if trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self._saved:
+        if trainer.global_step == self._step:  # between two micro-batches
+            return
+        self._step = trainer.global_step
+        stopping = self._vote.passed(trainer) and trainer.global_step < total_steps(trainer)
+        if (stopping or trainer.global_step % self.every_n_steps == 0) and trainer.global_step != self._saved:
             self._save(trainer)
+        if stopping:
+            stop(trainer)
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(last_checkpoint(trainer), weights_only=False)

@@ -7,6 +7,7 @@ inside the functions, so that ``vsr --help`` is quick.
 import sys
 from collections.abc import Callable
 
+from vsr import signals
 from vsr.cli.analyze import analyze
 from vsr.cli.check import check_data
 from vsr.cli.corrupt import corrupt
@@ -48,7 +49,8 @@ def main(args: list[str] | None = None) -> None:
 
             print(f"vsr {__version__}")
         elif words[0] in STAGES:
-            run_stage(words)
+            with signals.listening():
+                run_stage(words)
         elif words[0] == "plan":
             plan(words[1:])
         elif words[0] == "sweep":

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from socket import gethostname
 from typing import NoReturn
 
+from vsr.signals import AGAIN
 from vsr.sweep.cells import SCRIPTS, STAGES
 from vsr.sweep.folder import Submission, Sweep
-
-INTERRUPTED = 75
-"""Exit status of a run that was stopped by a signal and has saved (EX_TEMPFAIL)."""
 
 _RUNNING = "running.json"
 
@@ -66,7 +64,7 @@ def run_here(sweep: Sweep, cells: list[tuple[str, int]], on: list[str]) -> list[
                     continue
                 del running[device]
                 name = f"{cell.stage} {sweep.names[cell.task]}"
-                if status == INTERRUPTED:
+                if status == AGAIN:
                     running[device] = _start(sweep, cell.stage, cell.task, device)
                     print(f"{name}: stopped by a signal, goes on", flush=True)
                 elif sweep.done(cell.stage, cell.task):
@@ -83,7 +81,7 @@ def run_here(sweep: Sweep, cells: list[tuple[str, int]], on: list[str]) -> list[
         for cell in running.values():
             cell.process.wait()
         print(f"stopped; vsr sweep resubmit {sweep.folder} goes on", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(AGAIN) from None
     finally:
         signal.signal(signal.SIGTERM, before)
         _note(sweep, {})

@@ -1,0 +1,61 @@
+"""Stopping between two steps when a process of the run was told to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from vsr import signals
+
+
+@dataclass
+class _Vote:
+    """On its way to the CPU."""
+
+    told: Tensor
+    arrived: torch.cuda.Event | None
+
+
+class StopVote:
+    """Whether all processes of a run stop now, as one of them was told to (:mod:`vsr.signals`).
+
+    With several processes each step's vote is read a step later, so that nothing waits for the device; and all of them
+    read it in the same step, so that they stop together whichever was told.
+    """
+
+    def __init__(self) -> None:
+        self._cast: _Vote | None = None
+
+    def passed(self, trainer: Trainer) -> bool:
+        """Vote; on every rank, once in each optimiser step."""
+        if trainer.world_size == 1:
+            return signals.told() is not None
+        before, device = self._cast, trainer.strategy.root_device
+        told = torch.full((), float(signals.told() is not None), device=device)
+        torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
+        cuda = device.type == "cuda"  # elsewhere a copy that doesn't wait can't be waited for
+        self._cast = _Vote(
+            told.to("cpu", non_blocking=cuda),
+            torch.cuda.current_stream(device).record_event(torch.cuda.Event(blocking=True)) if cuda else None,
+        )
+        if before is None:
+            return False
+        if before.arrived is not None:
+            before.arrived.synchronize()
+        return bool(before.told)
+
+
+def stop(trainer: Trainer) -> None:
+    """End this process of the run, whose checkpoint has been saved.
+
+    Raises:
+        SystemExit: with :data:`vsr.signals.AGAIN`; with 0 in processes that the first one has started itself, which
+            would kill all others if one of them failed.
+    """
+    rank_zero_info(f"Told to stop ({signals.told() or 'on another rank'}).")
+    strategy: Any = trainer.strategy
+    ours = trainer.local_rank > 0 and not strategy.cluster_environment.creates_processes_externally
+    raise SystemExit(0 if ours else signals.AGAIN)
