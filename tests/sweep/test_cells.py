@@ -58,7 +58,7 @@ def local_result(sweep, stage, task):
 
 
 def test_the_28_and_all_34_are_lists():
-    assert len(read_list(LISTS / "sweep28.txt")) == 28
+    assert len(read_list(LISTS / "sweep28.txt")) == len(read_list(Path("slurm/sweep28.txt"))) == 28
     every = listed(*dataset_names(), "ucf101  # natural", "", "# and", "kinetics400")
     assert len(every) == 36
     natural = {d.name for d in every if d.natural}

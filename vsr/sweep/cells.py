@@ -68,12 +68,15 @@ def result_of(stage: str, dataset: str, on: str) -> str:
 def read_list(path: Path) -> list[Dataset]:
     """The datasets of a list: one to a line, by name or as the path of a config; ``#`` begins a comment.
 
+    ``slurm/sweep28.txt`` is the list that comes with vsr where there is no such file here.
+
     Raises:
         InputError: no such list, an unknown dataset (the nearest is suggested), one named twice, or a name that
             can't be a folder's and a shell's word.
     """
+    own = SCRIPTS / path.name
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = (own if not path.exists() and path == Path("slurm", own.name) else path).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"can't read the list {path}: give a text file with a dataset on each line") from error
     found: dict[str, Dataset] = {}
