@@ -49,7 +49,8 @@ SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=1,sched_interval=2,bf_interval=2
 ReturnToService=2
-KillWait=20
+# From SIGTERM to SIGKILL: enough to save also on a busy machine; what ends by itself is not waited for.
+KillWait=120
 MinJobAge=86400
 GresTypes=gpu
 NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs=64 RealMemory=1000000 Gres=gpu:{gpus} State=UNKNOWN
@@ -90,7 +91,7 @@ def cluster(at_once: int = 2) -> Iterator[dict[str, str]]:
         if len(daemons) == 3:
             _ask(environment, "scancel", f"--user={os.getuid()}")
             with contextlib.suppress(TimeoutError):
-                _until(lambda: not _ask(environment, "squeue", "-h"), folder)
+                _until(lambda: not _ask(environment, "squeue", "-h"), folder, seconds=150)
         for daemon in reversed(daemons):
             daemon.send_signal(signal.SIGTERM)
             try:
