@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "vsr"
 READS = {
     "errors": set(),
+    "checkout": set(),
     "signals": set(),
     "rng": {"errors"},
     "rng_cpu": set(),
@@ -40,8 +41,10 @@ READS = {
         "errors",
     },
     "report": {"analysis", "published", "overview", "export", "textures", "recipe", "errors"},
+    "sweep": {"checkout", "recipe", "signals", "errors"},
     "plan": {"data", "render", "recipe", "textures", "modules", "models"},
     "callbacks": {
+        "checkout",
         "plan",
         "data",
         "corruptions",

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from statistics import NormalDist
@@ -14,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vsr.callbacks.answers import Answers, cell_of
 from vsr.callbacks.ema import ema_decay
+from vsr.checkout import commit
 from vsr.models.exchange import read_weights
 from vsr.modules.optim import total_steps
 
@@ -145,7 +144,7 @@ def provenance(trainer: Trainer, pl_module: LightningModule, earlier: dict[str, 
         pl_module: what learns.
         earlier: that of the checkpoint that the run goes on from, with its step as ``until_step``.
     """
-    origin: dict[str, Any] = {"vsr": version("vsr"), "commit": _commit(), "torch": version("torch")}
+    origin: dict[str, Any] = {"vsr": version("vsr"), "commit": commit(), "torch": version("torch")}
     origin |= subject(trainer.datamodule, pl_module)  # type: ignore[attr-defined]
     learner: Any = pl_module
     if earlier is not None:
@@ -173,16 +172,6 @@ def _start(checkpoint: str | None) -> dict[str, Any] | None:
         return None
     weights = read_weights(checkpoint, allow_zero_biases=True)  # the module has refused what it can't start from
     return {"checkpoint": checkpoint, "provenance": weights.about.provenance}
-
-
-@cache
-def _commit() -> str | None:
-    """The commit of the checkout this code runs from, or None for an installed package."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _folder(trainer: Trainer) -> Path:

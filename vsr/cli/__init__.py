@@ -4,7 +4,6 @@
 inside the functions, so that ``vsr --help`` is quick.
 """
 
-import json
 import sys
 from collections.abc import Callable
 
@@ -13,10 +12,12 @@ from vsr.cli.analyze import analyze
 from vsr.cli.check import check_data
 from vsr.cli.corrupt import corrupt
 from vsr.cli.demo import demo
-from vsr.cli.errors import input_error, plain
+from vsr.cli.errors import input_error
 from vsr.cli.plan import plan
 from vsr.cli.report import report
 from vsr.cli.stages import STAGES, run_stage
+from vsr.cli.sweep import sweep
+from vsr.cli.typed import run_verb
 from vsr.cli.verbs import convert, render, textures
 from vsr.cli.visualize import visualize
 from vsr.errors import InputError, nearest
@@ -56,10 +57,16 @@ def main(args: list[str] | None = None) -> None:
                 run_stage(words)
         elif words[0] == "plan":
             plan(words[1:])
+        elif words[0] == "sweep":
+            sweep(words[1:])
         elif words[0] in _VERBS:
-            _verb(words[0], words[1:])
+            verb = _VERBS[words[0]]
+            if verb is render and "--all" in words:
+                words = ["render", "all", *(word for word in words[1:] if word != "--all")]
+            many = verb in (analyze, visualize, report)
+            run_verb(words[0], verb, words[1:], many_first=many, none_first=verb is report)
         else:
-            known = [*STAGES, "plan", *_VERBS]
+            known = [*STAGES, "plan", "sweep", *_VERBS]
             raise InputError(f"no verb {words[0]!r}{nearest(words[0], known)}: vsr has {', '.join(known)}")
     except Exception as error:
         own = input_error(error)
@@ -70,7 +77,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _overview() -> str:
-    functions = {"plan": plan, **_VERBS}
+    functions = {"plan": plan, "sweep": sweep, **_VERBS}
     verbs = {**STAGES, **{name: (verb.__doc__ or "").splitlines()[0].rstrip(".") for name, verb in functions.items()}}
     lines = [f"  {name:<12}{what[0].lower() + what[1:]}" for name, what in verbs.items()]
     return "\n".join(
@@ -86,47 +93,3 @@ def _overview() -> str:
             "  vsr fit --config configs/pretrain/acc_textures.yaml --config configs/scale/laptop.yaml",
         ]
     )
-
-
-def _verb(name: str, words: list[str]) -> None:
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    function = _VERBS[name]
-    if function is render and "--all" in words:
-        words = ["all", *(word for word in words if word != "--all")]
-    if function in (analyze, visualize, report):
-        words = _first_gathered(words, optional=function is report)
-    parser = ArgumentParser(prog=f"vsr {name}", exit_on_error=False, allow_abbrev=False)
-    parser.add_function_arguments(function, as_positional=True)
-    words = _gathered(words, [f"--{key}" for key, value in function.__annotations__.items() if "list[" in str(value)])
-    flags = [f"--{key}" for key, value in (function.__annotations__).items() if value is bool]
-    words = [
-        f"{word}=true" if word in flags and after not in ("true", "false") else word
-        for word, after in zip(words, [*words, ""][1:], strict=True)
-    ]
-    try:
-        parsed = parser.parse_args(words)
-    except ArgumentError as error:
-        raise plain(str(error), error, [a.dest for a in parser._actions], f"vsr {name} --help") from error
-    function(**parser.instantiate(parsed).as_dict())
-
-
-def _first_gathered(words: list[str], optional: bool) -> list[str]:
-    """``a b --option`` as ``["a", "b"] --option``, for the verbs whose first argument takes several values, or none."""
-    count = next((n for n, word in enumerate(words) if word.startswith("-")), len(words))
-    return [json.dumps(words[:count]), *words[count:]] if count or optional else words
-
-
-def _gathered(words: list[str], lists: list[str]) -> list[str]:
-    """``--option a b`` as ``--option=[a,b]``, for the options that take several values."""
-    gathered: list[str] = []
-    values: list[str] | None = None
-    for word in [*words, "--"]:
-        if values is not None and not word.startswith("-"):
-            values.append(word)
-            continue
-        if values:
-            gathered[-1] += f"=[{','.join(values)}]"
-        gathered.append(word)
-        values = [] if word in lists else None
-    return gathered[:-1]

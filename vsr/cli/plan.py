@@ -35,18 +35,37 @@ def plan(words: list[str]) -> None:
     from vsr.plan import advice, comparison, table
 
     end = time.perf_counter() + _SECONDS
-    first = _measured(words, _OWN * _SECONDS)
+    first = measured(words, _OWN * _SECONDS)
     print(table(first), flush=True)
     overlays = _overlays(words)
     plans: dict[str, Plan | str] = {}
     for number, overlay in enumerate(overlays):
         seconds = max(0.0, end - time.perf_counter()) / (len(overlays) - number)
         try:
-            plans[overlay] = _measured(_with(words, overlay), seconds)
+            plans[overlay] = measured(_with(words, overlay), seconds)
         except InputError as error:
             plans[overlay] = str(error)
     if plans:
         print(f"\n{comparison(first, plans)}\n\n{advice(first, plans)}")
+
+
+def measured(words: list[str], seconds: float) -> "Plan":
+    """What ``vsr fit`` would take with these options, timed for about so many seconds."""
+    from vsr.cli.stages import run_stage
+    from vsr.plan import Rehearsal
+
+    rehearsal = Rehearsal(seconds)
+    chatter = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]  # of a run on one device
+    levels = [logger.level for logger in chatter]
+    for logger in chatter:
+        logger.setLevel(logging.WARNING)
+    try:
+        run_stage(["fit", *words], rehearsal)
+    finally:
+        for logger, level in zip(chatter, levels, strict=True):
+            logger.setLevel(level)
+    assert rehearsal.plan is not None
+    return rehearsal.plan
 
 
 def rehearse_only(config: Any, rehearsal: "Rehearsal") -> None:
@@ -72,24 +91,6 @@ def rehearse_only(config: Any, rehearsal: "Rehearsal") -> None:
     trainer.num_sanity_val_steps = trainer.limit_val_batches = 0
     trainer.min_epochs = trainer.min_steps = None  # it stops before
     config.ckpt_path = None
-
-
-def _measured(words: list[str], seconds: float) -> "Plan":
-    from vsr.cli.stages import run_stage
-    from vsr.plan import Rehearsal
-
-    rehearsal = Rehearsal(seconds)
-    chatter = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]  # of a run on one device
-    levels = [logger.level for logger in chatter]
-    for logger in chatter:
-        logger.setLevel(logging.WARNING)
-    try:
-        run_stage(["fit", *words], rehearsal)
-    finally:
-        for logger, level in zip(chatter, levels, strict=True):
-            logger.setLevel(level)
-    assert rehearsal.plan is not None
-    return rehearsal.plan
 
 
 def _overlays(words: list[str]) -> list[str]:

@@ -73,8 +73,8 @@ def must_be_the_same_run(
             f"--ckpt_path {path} is a checkpoint of {there['module']}, but this run trains {here['module']}: {use}"
         )
     arguments = {key: value for key, value in module.hparams.items() if key not in _NOT_THE_LEARNER}
-    found = _differences(checkpoint["hyper_parameters"], arguments) | _differences(there, here)
-    found |= _differences({"ema_decay": there.get("ema_decay")}, {"ema_decay": ema_decay})  # also where one has none
+    found = differences(checkpoint["hyper_parameters"], arguments) | differences(there, here)
+    found |= differences({"ema_decay": there.get("ema_decay")}, {"ema_decay": ema_decay})  # also where one has none
     if found:
         said = "; ".join(f"{name} {a} there, {b} here" for name, (a, b) in found.items())
         raise InputError(
@@ -83,13 +83,19 @@ def must_be_the_same_run(
         )
 
 
-def _differences(there: Any, here: Any) -> dict[str, tuple[str, str]]:
-    """Values that two runs both state, and state differently: what the first and the second say."""
+def differences(there: Any, here: Any, free: set[str] = _NOT_THE_RUN) -> dict[str, tuple[str, str]]:
+    """Values that two runs both state, and state differently: what the first and the second say.
+
+    Args:
+        there: plain values of one run.
+        here: of the other.
+        free: names of values that may differ.
+    """
     found: dict[str, tuple[str, str]] = {}
 
     def compare(name: str, a: Any, b: Any) -> None:
         if isinstance(a, dict) and isinstance(b, dict):
-            for key in a.keys() & b.keys() - _NOT_THE_RUN:
+            for key in a.keys() & b.keys() - free:
                 compare(f"{name}.{key}" if name else key, a[key], b[key])
         elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and any(isinstance(x, dict) for x in a):
             for k, pair in enumerate(zip(a, b, strict=True)):
