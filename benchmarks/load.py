@@ -148,8 +148,8 @@ def verdict(readings: list[Reading]) -> tuple[float, int]:
 
 def table(what: str, readings: list[Reading]) -> list[str]:
     """Ten rows of them, and the first."""
-    shown = [readings[0], *(readings[k * len(readings) // 10 - 1] for k in range(1, 11))]
-    rows = [f"| {r.done:,} | {r.memory:,.1f} | {r.files} | {r.threads} | {r.processes} |" for r in dict.fromkeys(shown)]
+    shown = sorted({readings[0], *(readings[max(k * len(readings) // 10 - 1, 0)] for k in range(1, 11))})
+    rows = [f"| {r.done:,} | {r.memory:,.1f} | {r.files} | {r.threads} | {r.processes} |" for r in shown]
     return [
         f"| {what} | resident memory, MiB | open files | threads | processes |",
         "|---:|---:|---:|---:|---:|",

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 from functools import cache
 from importlib.metadata import version
@@ -147,6 +148,8 @@ def provenance(trainer: Trainer, pl_module: LightningModule, earlier: dict[str, 
     """
     origin: dict[str, Any] = {"vsr": version("vsr"), "commit": _commit(), "torch": version("torch")}
     origin |= subject(trainer.datamodule, pl_module)  # type: ignore[attr-defined]
+    if seed := os.environ.get("PL_GLOBAL_SEED"):  # where seed_everything keeps it
+        origin["seed_everything"] = int(seed)
     learner: Any = pl_module
     if earlier is not None:
         code = {key: earlier[key] for key in ("until_step", "vsr", "commit", "torch") if key in earlier}

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from vsr.cli.analyze import analyze
 from vsr.cli.check import check_data
 from vsr.cli.corrupt import corrupt
+from vsr.cli.doctor import doctor
 from vsr.cli.errors import input_error, plain
+from vsr.cli.inspect import inspect
 from vsr.cli.plan import plan
 from vsr.cli.stages import STAGES, run_stage
 from vsr.cli.verbs import convert, render, textures
@@ -22,6 +24,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "render": render,
     "textures": textures,
     "convert": convert,
+    "inspect": inspect,
     "check-data": check_data,
     "corrupt": corrupt,
     "analyze": analyze,
@@ -50,10 +53,12 @@ def main(args: list[str] | None = None) -> None:
             run_stage(words)
         elif words[0] == "plan":
             plan(words[1:])
+        elif words[0] == "doctor":
+            doctor(words[1:])
         elif words[0] in _VERBS:
             _verb(words[0], words[1:])
         else:
-            known = [*STAGES, "plan", *_VERBS]
+            known = [*STAGES, "plan", *_VERBS, "doctor"]
             raise InputError(f"no verb {words[0]!r}{nearest(words[0], known)}: vsr has {', '.join(known)}")
     except Exception as error:
         own = input_error(error)
@@ -64,7 +69,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _overview() -> str:
-    functions = {"plan": plan, **_VERBS}
+    functions = {"plan": plan, **_VERBS, "doctor": doctor}
     verbs = {**STAGES, **{name: (verb.__doc__ or "").splitlines()[0].rstrip(".") for name, verb in functions.items()}}
     lines = [f"  {name:<12}{what[0].lower() + what[1:]}" for name, what in verbs.items()]
     return "\n".join(

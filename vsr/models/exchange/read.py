@@ -122,7 +122,8 @@ def _is_state(nest: object) -> bool:
 def _about(content: Mapping[str, Any], format: Format) -> About:
     if format == "vsr":
         settings = content.get("hyper_parameters")
-        return About.of({**content, **(settings if isinstance(settings, Mapping) else {})})
+        step = {"step": content["global_step"]} if "global_step" in content else {}
+        return About.of({**content, **step, **(settings if isinstance(settings, Mapping) else {})})
     if "vsr" in content:
         return About.of(content["vsr"])
     args = content.get("args")
