@@ -197,5 +197,9 @@ def _folder(trainer: Trainer) -> Path:
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Write JSON whole or not at all."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
