@@ -16,6 +16,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
 
 from vsr.errors import InputError
+from vsr.models.exchange import must_be_stored
 from vsr.modules.optim import total_steps
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -160,6 +161,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"--ckpt_path {path}: there is no such checkpoint; check the path")
     try:
+        must_be_stored(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever torch, zipfile and pickle raise about a damaged file
         raise InputError(_damaged(path)) from error

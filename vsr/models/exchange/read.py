@@ -137,6 +137,7 @@ def _load_file(path: Path) -> Any:
         if file.read(9)[8:] == b"{":
             raise InputError(f"checkpoint {path} is a safetensors file: give its folder, with the config.json")
     try:
+        must_be_stored(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # about old pickles
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -151,6 +152,23 @@ def _load_file(path: Path) -> Any:
         raise InputError(_unreadable(path)) from error
 
 
+def must_be_stored(path: Path) -> None:
+    """Refuse a zip file with compressed members: ``torch.save`` writes none, and a small one may fill the memory.
+
+    Raises:
+        ValueError: it has some, or is damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is damaged") from error
+    if packed:
+        raise ValueError(f"{path} has compressed members")
+
+
 def _unreadable(path: Path) -> str:
     return f"checkpoint {path} can't be read, it is damaged or cut short: use another, or copy it again"
 
@@ -161,6 +179,8 @@ def _weights(path: Path, format: Format, given: Mapping[str, Tensor], about: Abo
     Raises:
         InputError: they aren't a VideoMAE's.
     """
+    if larger := [name for name, t in given.items() if t.numel() * t.element_size() > t.untyped_storage().nbytes()]:
+        raise InputError(f"checkpoint {path} has more numbers in {larger[0]} than it holds: use another")
     tensors = {name.replace(_COMPILED, ""): tensor for name, tensor in given.items()}
     if compiled := sum(_COMPILED in name for name in given):
         logger.warning("checkpoint %s: took %s (of torch.compile) off %d names", path, _COMPILED, compiled)
