@@ -38,7 +38,7 @@ if __name__ == "__main__":
     inception_weights(Path("inception.pth"))
     reload(feature_extractor_inceptionv3)  # as it was, downloads and all
     for n in range(8):
-        write_clip(Path(f"videos/{('train', 'val', 'test', 'test')[n // 2]}/c{n % 2}/{n}.avi"), n)
+        write_clip(Path(f"videos/{('train', 'train', 'val', 'test')[n // 2]}/c{n % 2}/{n}.avi"), n)
     for words in (
         ["fit", "--config", "configs/pretrain/acc_textures.yaml", *TINY],
         ["fit", *FOLDERS, "--model.checkpoint", PRETRAINED],

@@ -80,8 +80,8 @@ def i3d(path: Path, device: torch.device | str = "cpu") -> Network:
 
     Clips are resized to a short side of 224 px, bilinear without antialiasing, and cut to the middle.
 
-    TorchScript is a program, which runs when it is loaded and called. It can't reach Python or other
-    programs, but has functions that reach files; a file that names one is refused before anything of it runs.
+    TorchScript is a program, which runs when it is loaded and called. It can't reach Python or other programs, but has
+    functions that reach files; a file that names one is refused before anything of it runs.
 
     Args:
         path: ``i3d_torchscript.pt`` of StyleGAN-V.

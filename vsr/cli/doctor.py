@@ -26,9 +26,7 @@ KNOWN_BAD: tuple[tuple[str, str, str], ...] = (
 """Package, versions of it that must not be used, and why."""
 
 _MEMORY = 2 * 2**30  # B: a run of the laptop overlay takes 1.2 GiB, most of it libraries
-_SHARED = (
-    128 * 2**20
-)  # B of /dev/shm: two processes that decode each send two batches of eight clips ahead, 4 MB a clip
+_SHARED = 128 * 2**20  # B of /dev/shm: two processes send two batches of eight clips ahead each, 4 MB a clip
 _ALLOWED = 1e-3  # of the pixels of a small clip; a promise is 1e-5, which a clip as small can't tell from none
 
 
@@ -155,10 +153,8 @@ def processors() -> Iterator[Finding]:
             free, total = torch.cuda.mem_get_info(number)
             major, minor = torch.cuda.get_device_capability(number)
             known = torch.cuda.get_arch_list()
-            text = (
-                f"{built} with CUDA {torch.version.cuda}: {torch.cuda.get_device_name(number)}, {free / 2**30:.1f} of "
-            )
-            text += f"{total / 2**30:.1f} GiB free"
+            room = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+            text = f"{built} with CUDA {torch.version.cuda}: {torch.cuda.get_device_name(number)}, {room}"
             if known and not any(int(arch.split("_")[1].rstrip("af")) <= 10 * major + minor for arch in known):
                 yield Finding(
                     False, f"{text}; too old for this torch (compute capability {major}.{minor}): install another"
