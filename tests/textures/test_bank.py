@@ -111,7 +111,11 @@ def test_sources_share_a_pool_in_turn(tmp_path):
     entries = bank.manifest()
     assert [(e["source"], e["count"]) for e in entries] == list(zip(sources, (4, 4, 3), strict=True))
     assert entries[0]["images"] == images.manifest()
+    digest = entries[1].pop("hash")
     assert entries[1] == {"source": sources[1], "count": 4, "seed": 3, "licence": "generated"}
+    others = [TextureBank(recipe, 4).manifest(), TextureBank(replace(recipe, texture_size=32), 3).manifest()]
+    assert len({digest, entries[2]["hash"], *(entry[1]["hash"] for entry in others)}) == 4
+    assert TextureBank(recipe, 3).manifest()[1]["hash"] == digest
 
 
 def test_the_frames_of_a_dynamic_texture_stand_one_after_the_other():

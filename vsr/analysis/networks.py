@@ -5,7 +5,9 @@ Inception and I3D are those of the published FID and FVD; VideoMAE is one's own,
 
 import hashlib
 import pickle
+import re
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +18,13 @@ from torchvision.transforms.v2 import functional as tv
 
 from vsr.analysis.sources import CLIP
 from vsr.errors import InputError
-from vsr.models.exchange import load_frozen, read_weights
+from vsr.models.exchange import load_frozen, must_be_stored, read_weights
 from vsr.models.probe import FrozenEncoder, Norm
 
 _INCEPTION = "6726825d"  # how the published weights' SHA-256 begins, as their name says
 _I3D_SIDE = 224  # px
+_FILES = re.compile(rb"\b(save|from_file|write_file|read_file)\b")  # TorchScript's operators, torch's and torchvision's
+_SOURCE = 2**26  # B that a network's program may take
 _BAD = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError)
 
 
@@ -52,6 +56,7 @@ def inception(path: Path, device: torch.device | str = "cpu") -> Network:
     """
     digest = _sha256(path)
     try:
+        must_be_stored(path)
         torch.load(path, map_location="cpu", weights_only=True, mmap=False)  # else it would be read as code, below
         from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -75,14 +80,18 @@ def i3d(path: Path, device: torch.device | str = "cpu") -> Network:
 
     Clips are resized to a short side of 224 px, bilinear without antialiasing, and cut to the middle.
 
+    TorchScript is a program, which runs when it is loaded and called. It can't reach Python or other programs, but has
+    functions that reach files; a file that names one is refused before anything of it runs.
+
     Args:
         path: ``i3d_torchscript.pt`` of StyleGAN-V.
         device: where to run.
 
     Raises:
-        InputError: no such file, or not such a network.
+        InputError: no such file, one whose program reaches files, or not such a network.
     """
     digest = _sha256(path)
+    _must_keep_off_files(path, digest)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, but the file is what it is
         try:
@@ -129,6 +138,21 @@ def videomae(path: Path, device: torch.device | str = "cpu") -> Network:
 
     how = f"VideoMAE {weights.size_name}, {weights.extent[0]} features, {frames} frames, short side {side} px, middle"
     return Network("videomae", how, _sha256(path), features)
+
+
+def _must_keep_off_files(path: Path, digest: str) -> None:
+    """Refuse a TorchScript file whose source, which it holds as text, names what reads or writes files."""
+    wanted = "the TorchScript file of an I3D, i3d_torchscript.pt"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [member for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]
+            if sum(member.file_size for member in packed) > _SOURCE:
+                raise ValueError("unpacked it would fill the memory")
+            for name in archive.namelist():
+                if name.endswith(".py") and (found := _FILES.search(archive.read(name))):
+                    raise ValueError(f"its program calls {found[1].decode()}, which reaches files, so it isn't run")
+    except (ValueError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise _wrong(path, digest, wanted, error) from error
 
 
 def _squares(clips: Tensor, side: int) -> Tensor:

@@ -12,11 +12,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
 
 from vsr import signals
 from vsr.callbacks.stopping import StopVote, stop
 from vsr.errors import InputError
+from vsr.models.exchange import must_be_stored
 from vsr.modules.optim import total_steps
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -27,7 +29,8 @@ class Checkpoints(Checkpoint):
     """Saves ``checkpoints/last.ckpt`` at every n-th optimiser step and when training ends.
 
     Only at optimiser steps, so that nothing is half accumulated; one that is due at the end of an epoch is saved after
-    its validation. The one before is kept as ``previous.ckpt``. Nothing is selected by a metric.
+    its validation. The one before is kept as ``previous.ckpt``. Nothing is selected by a metric. Weights that are not
+    finite are not saved: the run ends, and what was saved stays.
 
     Saves, too, when a process of the run is told to stop (:mod:`vsr.signals`), and ends the run then.
 
@@ -35,7 +38,7 @@ class Checkpoints(Checkpoint):
         every_n_steps: optimiser steps between two checkpoints.
 
     Raises:
-        InputError: ``every_n_steps`` is not positive.
+        InputError: ``every_n_steps`` is not positive; in training: weights are not finite.
     """
 
     def __init__(self, every_n_steps: int = 500) -> None:
@@ -79,28 +82,36 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Save where one is due, amid an epoch."""
         if batch_idx + 1 < trainer.num_training_batches:
-            self._save_if_due(trainer)
+            self._save_if_due(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save where one is due at the end of an epoch."""
-        self._save_if_due(trainer)
+        self._save_if_due(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last."""
         if trainer.global_step != self._saved:
-            self._save(trainer)
+            self._save(trainer, pl_module)
 
-    def _save_if_due(self, trainer: Trainer) -> None:
+    def _save_if_due(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.global_step == self._step:  # between two micro-batches
             return
         self._step = trainer.global_step
         stopping = self._vote.passed(trainer) and trainer.global_step < total_steps(trainer)
         if (stopping or trainer.global_step % self.every_n_steps == 0) and trainer.global_step != self._saved:
-            self._save(trainer)
+            self._save(trainer, module)
         if stopping:
             stop(trainer)
 
-    def _save(self, trainer: Trainer) -> None:
+    def _save(self, trainer: Trainer, module: LightningModule) -> None:
+        norm: Any = get_total_norm(module.parameters())
+        if hasattr(norm, "full_tensor"):  # of sharded weights
+            norm = norm.full_tensor()
+        if not norm.isfinite():
+            raise InputError(
+                f"the weights are not finite at step {trainer.global_step:,}, so they were not saved: lower "
+                "--model.base_lr, give --model.clip_grad 1, or look for the cause in what was logged before"
+            )
         trainer.save_checkpoint(last_checkpoint(trainer), weights_only=False)
         self._saved = trainer.global_step
 
@@ -163,6 +174,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"--ckpt_path {path}: there is no such checkpoint; check the path")
     try:
+        must_be_stored(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever torch, zipfile and pickle raise about a damaged file
         raise InputError(_damaged(path)) from error

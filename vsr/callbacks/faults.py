@@ -1,6 +1,7 @@
 """What to do when a run stops with an error, and what is saved of it."""
 
 import errno
+import re
 import traceback
 from pathlib import Path
 
@@ -14,14 +15,15 @@ from vsr.errors import InputError
 from vsr.plan import largest_batch, micro_step
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_PEER = re.compile(r"[Cc]onnection (?:closed|reset)|\bpeer\b|NCCL|[Gg]loo|barrier")  # of torch.distributed
 _HEADROOM = 0.9  # of a device's memory: the allocator's blocks don't fit together without gaps
 
 
 class Faults(Callback):
     """Says, whatever stopped the training: at which step, what was saved, how to go on.
 
-    Of a full or read-only disk, a GPU out of memory and a logger that fails it says the remedy too, as the
-    :class:`~vsr.errors.InputError` behind the error.
+    Of a full or read-only disk, a GPU out of memory, a logger that fails, a process that decodes and is killed, and
+    another rank that has ended it says the remedy too, as the :class:`~vsr.errors.InputError` behind the error.
     """
 
     def __init__(self) -> None:
@@ -33,21 +35,38 @@ class Faults(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Add remedy and state to the error; of an interruption, say the state."""
-        if not self._begun:
-            return
         if isinstance(exception, Exception):
-            if exception.__cause__ is None and (said := remedy(exception, trainer, pl_module)):
+            known = self._begun or not isinstance(exception, torch.OutOfMemoryError)  # what fits is tried by training
+            if known and _unexplained(exception) and (said := remedy(exception, trainer, pl_module)):
                 exception.__cause__ = InputError(said)
-            if trainer.is_global_zero:
+            if self._begun and trainer.is_global_zero:
                 exception.add_note(_state(trainer))
-        else:
+        elif self._begun:
             rank_zero_info(_state(trainer))
+
+
+def _unexplained(error: BaseException | None) -> bool:
+    """Whether no error of ours is behind it."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error is None
 
 
 def remedy(error: Exception, trainer: Trainer, module: LightningModule) -> str | None:
     """One line on an error that a user can mend; None for any other."""
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of GPU memory: {_smaller_batch(error, trainer, module)}"
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):  # torch's own words
+        said = str(error).split(". ")[0].rstrip(". ")
+        return (
+            f"{said}: it decodes videos, and is killed most often for want of memory; "
+            "give a smaller --data.num_workers or --data.max_batch_per_device"
+        )
+    if trainer.world_size > 1 and isinstance(error, RuntimeError) and _PEER.search(str(error)):
+        return (
+            f"process {trainer.global_rank} of {trainer.world_size} has lost another one of this run, which ended "
+            "before it: the cause is in that one's output, or it was killed, most often for want of memory"
+        )
     logger = failed_logger(error, trainer)
     if isinstance(error, OSError) and error.errno in _DISK:
         failed = f"can't write {error.filename or 'to the disk'}: {error.strerror}"

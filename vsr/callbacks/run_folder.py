@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from importlib.metadata import version
 from pathlib import Path
 from statistics import NormalDist
@@ -146,6 +147,8 @@ def provenance(trainer: Trainer, pl_module: LightningModule, earlier: dict[str, 
     """
     origin: dict[str, Any] = {"vsr": version("vsr"), "commit": commit(), "torch": version("torch")}
     origin |= subject(trainer.datamodule, pl_module)  # type: ignore[attr-defined]
+    if seed := os.environ.get("PL_GLOBAL_SEED"):  # where seed_everything keeps it
+        origin["seed_everything"] = int(seed)
     learner: Any = pl_module
     if earlier is not None:
         code = {key: earlier[key] for key in ("until_step", "vsr", "commit", "torch") if key in earlier}
@@ -183,5 +186,9 @@ def _folder(trainer: Trainer) -> Path:
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Write JSON whole or not at all."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

@@ -12,7 +12,9 @@ from vsr.cli.analyze import analyze
 from vsr.cli.check import check_data
 from vsr.cli.corrupt import corrupt
 from vsr.cli.demo import demo
+from vsr.cli.doctor import doctor
 from vsr.cli.errors import input_error
+from vsr.cli.inspect import inspect
 from vsr.cli.plan import plan
 from vsr.cli.report import report
 from vsr.cli.stages import STAGES, run_stage
@@ -27,6 +29,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "render": render,
     "textures": textures,
     "convert": convert,
+    "inspect": inspect,
     "check-data": check_data,
     "corrupt": corrupt,
     "analyze": analyze,
@@ -59,6 +62,8 @@ def main(args: list[str] | None = None) -> None:
             plan(words[1:])
         elif words[0] == "sweep":
             sweep(words[1:])
+        elif words[0] == "doctor":
+            doctor(words[1:])
         elif words[0] in _VERBS:
             verb = _VERBS[words[0]]
             if verb is render and "--all" in words:
@@ -66,7 +71,7 @@ def main(args: list[str] | None = None) -> None:
             many = verb in (analyze, visualize, report)
             run_verb(words[0], verb, words[1:], many_first=many, none_first=verb is report)
         else:
-            known = [*STAGES, "plan", "sweep", *_VERBS]
+            known = [*STAGES, "plan", "sweep", *_VERBS, "doctor"]
             raise InputError(f"no verb {words[0]!r}{nearest(words[0], known)}: vsr has {', '.join(known)}")
     except Exception as error:
         own = input_error(error)
@@ -77,7 +82,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _overview() -> str:
-    functions = {"plan": plan, "sweep": sweep, **_VERBS}
+    functions = {"plan": plan, "sweep": sweep, **_VERBS, "doctor": doctor}
     verbs = {**STAGES, **{name: (verb.__doc__ or "").splitlines()[0].rstrip(".") for name, verb in functions.items()}}
     lines = [f"  {name:<12}{what[0].lower() + what[1:]}" for name, what in verbs.items()]
     return "\n".join(

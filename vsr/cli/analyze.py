@@ -35,7 +35,8 @@ def analyze(
         frames: of each video, spread over it, for what is measured of single frames.
         seed: the data seed of what is rendered; of folders, which videos and frames are read.
         inception: weights of FID's Inception, weights-inception-2015-12-05-6726825d.pth.
-        i3d: TorchScript of FVD's I3D, i3d_torchscript.pt.
+        i3d: TorchScript of FVD's I3D, i3d_torchscript.pt. It is a program: take it from those who made it. One that
+            reaches files is refused.
         checkpoint: an encoder of vsr fit, or another that vsr convert reads, for an FVD by VideoMAE's features.
         accuracies: a folder with the results.json of your own tests. Default: the paper's figures, UCF101, ViT-B.
         texture_folder: images, or tar archives of them, for the datasets that show images.

@@ -1,5 +1,6 @@
 """One line for every error that a user can mend."""
 
+import errno
 import re
 
 from vsr.errors import InputError, nearest
@@ -37,13 +38,25 @@ def plain(message: str, cause: BaseException | None, known: list[str], help_comm
     return InputError(f"{text}{hint} (see {help_command})")
 
 
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
 def input_error(error: BaseException | None) -> InputError | None:
-    """The error of ours that lies behind one that a library raised in its place; or Lightning's own, in one line."""
+    """The error of ours that lies behind one that a library raised in its place.
+
+    Or in one line Lightning's own, and the system's about a disk that is full or closed to us.
+    """
+    disk: OSError | None = None
     while error is not None and not isinstance(error, InputError):
+        if isinstance(error, OSError) and error.errno in _DISK:
+            disk = error
         if type(error).__name__ == "MisconfigurationException":
             text = " ".join(str(error).split())
             if "backend found" in text or "accelerator is not available" in text:
                 text = f"this machine does not have the accelerator asked for ({text}): give --trainer.accelerator auto"
             return InputError(text)
         error = error.__cause__ or error.__context__
+    if error is None and disk is not None:
+        what = disk.filename or "a file"
+        return InputError(f"can't write {what} ({disk.strerror}): make room, mend permissions, or give another place")
     return error

@@ -52,7 +52,9 @@ def run_loggers(asked: Any, folder: Path, checkpoint: Path | None) -> list["Logg
         folder: the run's.
         checkpoint: from which it goes on; TensorBoard then hides what an earlier part logged after that.
     """
-    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from vsr.callbacks.metrics import Metrics
 
     if asked is False:
         return []
@@ -63,7 +65,7 @@ def run_loggers(asked: Any, folder: Path, checkpoint: Path | None) -> list["Logg
         purge = read_checkpoint(checkpoint)["global_step"] + 1
     board = TensorBoardLogger(folder, name="", version="", default_hp_metric=False, purge_step=purge)
     more = asked if isinstance(asked, list) else [asked] if asked not in (None, True) else []
-    return [CSVLogger(folder, name="", version=""), board, *more]
+    return [Metrics(folder, name="", version=""), board, *more]
 
 
 def keep_metrics(folder: Path) -> None:

@@ -4,6 +4,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -119,6 +120,11 @@ def _in_parallel(jobs: list[tuple[str, Path, str, int]], num_workers: int) -> It
             for start in range(0, len(jobs), _CHUNK):
                 for future in as_completed([pool.submit(_check, *job) for job in jobs[start : start + _CHUNK]]):
                     yield future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process that decodes was killed, most often for want of memory: what was read is in the manifest, "
+                "give the same command again with a smaller --num_workers"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 

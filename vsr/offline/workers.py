@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numba
 import torch
 
+from vsr.errors import InputError
 from vsr.export import whole
 
 _AHEAD = 4  # items asked of each process at a time, so that none waits while an archive is written
@@ -47,6 +49,9 @@ def in_parallel(job: Job, items: list[tuple[int, Path]], workers: int) -> Genera
 
     Not in threads, for Numba holds the lock of Python's threads while it renders. Where the system can, processes are
     forked from one that has imported all and started no thread, so that the imports are waited for once.
+
+    Raises:
+        InputError: one of them was killed.
     """
     if not items:
         return
@@ -63,6 +68,11 @@ def in_parallel(job: Job, items: list[tuple[int, Path]], workers: int) -> Genera
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
             yield from (future.result() for future in as_completed(waiting))
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process that makes files was killed, most often for want of memory: end others, or give fewer cores "
+                "(taskset -c 0 vsr …)"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -128,6 +128,11 @@ def _length(file: Path) -> str:
 
 
 def _name(source: str, recipe: Recipe, seed: int, device: str) -> str:
+    return f"{identity(source, recipe, seed)}-{device}"
+
+
+def identity(source: str, recipe: Recipe, seed: int) -> str:
+    """All that a generator's textures depend on, but for how devices round."""
     walk = f"-{recipe.texture_step}-{'steady' if recipe.texture_steady else 'growing'}"
     parts = f"{source}-v{VERSIONS[source]}-{recipe.texture_size}-{recipe.texture_frames}"
-    return f"{parts}{walk if recipe.texture_frames > 1 else ''}-{seed}-{device}"
+    return f"{parts}{walk if recipe.texture_frames > 1 else ''}-{seed}"

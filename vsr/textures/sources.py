@@ -1,5 +1,6 @@
 """The sources of a recipe's textures: generators and images, and how a pool is shared out among them."""
 
+import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from vsr.errors import InputError
 from vsr.recipe import Recipe
+from vsr.textures.cache import identity
 from vsr.textures.network import Family
 from vsr.textures.statistical import statistical
 from vsr.textures.stylegan import high_freq, oriented, walk
@@ -85,8 +87,9 @@ class Sources:
         """Where the textures come from, as plain values.
 
         Returns:
-            For each source ``source``, its name, and ``count``, its textures in the pool; of a generator the ``seed``
-            and the ``licence`` "generated", of images ``images``, see :meth:`vsr.textures.images.ImagePool.manifest`.
+            For each source ``source``, its name, and ``count``, its textures in the pool; of a generator the ``seed``,
+            the ``licence`` "generated" and as ``hash`` SHA-256 over all that its textures depend on, the version of the
+            generator included; of images ``images``, see :meth:`vsr.textures.images.ImagePool.manifest`.
         """
         entries: list[dict[str, Any]] = []
         for source, name in enumerate(self.names):
@@ -94,7 +97,9 @@ class Sources:
             if self._images is not None and name == "images":
                 entries.append(entry | {"images": self._images.manifest()})
             else:
-                entries.append(entry | {"seed": self.seed, "licence": "generated"})
+                made = f"{identity(name, self.recipe, self.seed)}-{entry['count']}"
+                digest = hashlib.sha256(made.encode()).hexdigest()
+                entries.append(entry | {"seed": self.seed, "licence": "generated", "hash": digest})
         return entries
 
     def _open_images(self) -> "ImagePool":

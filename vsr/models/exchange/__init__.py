@@ -9,9 +9,10 @@ Three formats are read, told apart by their content, and written:
 
 from vsr.models.exchange.convert import convert
 from vsr.models.exchange.load import load_classifier, load_encoder, load_frozen, load_probe
-from vsr.models.exchange.read import read_weights
+from vsr.models.exchange.read import must_be_stored, read_weights
 from vsr.models.exchange.weights import About, Weights
 
 __all__ = [
-    "About", "Weights", "convert", "load_classifier", "load_encoder", "load_frozen", "load_probe", "read_weights",
+    "About", "Weights", "convert", "load_classifier", "load_encoder", "load_frozen", "load_probe", "must_be_stored",
+    "read_weights",
 ]  # fmt: skip

@@ -123,6 +123,7 @@ def _lightning(weights: Weights) -> dict[str, Any]:
         "classes": about.classes,
         "licence": about.licence,
         "converted_from": about.converted_from,
+        "step": about.step,
     }
 
 

@@ -122,7 +122,8 @@ def _is_state(nest: object) -> bool:
 def _about(content: Mapping[str, Any], format: Format) -> About:
     if format == "vsr":
         settings = content.get("hyper_parameters")
-        return About.of({**content, **(settings if isinstance(settings, Mapping) else {})})
+        step = {"step": content["global_step"]} if "global_step" in content else {}
+        return About.of({**content, **step, **(settings if isinstance(settings, Mapping) else {})})
     if "vsr" in content:
         return About.of(content["vsr"])
     args = content.get("args")
@@ -136,6 +137,7 @@ def _load_file(path: Path) -> Any:
         if file.read(9)[8:] == b"{":
             raise InputError(f"checkpoint {path} is a safetensors file: give its folder, with the config.json")
     try:
+        must_be_stored(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # about old pickles
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -150,6 +152,23 @@ def _load_file(path: Path) -> Any:
         raise InputError(_unreadable(path)) from error
 
 
+def must_be_stored(path: Path) -> None:
+    """Refuse a zip file with compressed members: ``torch.save`` writes none, and a small one may fill the memory.
+
+    Raises:
+        ValueError: it has some, or is damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is damaged") from error
+    if packed:
+        raise ValueError(f"{path} has compressed members")
+
+
 def _unreadable(path: Path) -> str:
     return f"checkpoint {path} can't be read, it is damaged or cut short: use another, or copy it again"
 
@@ -160,6 +179,8 @@ def _weights(path: Path, format: Format, given: Mapping[str, Tensor], about: Abo
     Raises:
         InputError: they aren't a VideoMAE's.
     """
+    if larger := [name for name, t in given.items() if t.numel() * t.element_size() > t.untyped_storage().nbytes()]:
+        raise InputError(f"checkpoint {path} has more numbers in {larger[0]} than it holds: use another")
     tensors = {name.replace(_COMPILED, ""): tensor for name, tensor in given.items()}
     if compiled := sum(_COMPILED in name for name in given):
         logger.warning("checkpoint %s: took %s (of torch.compile) off %d names", path, _COMPILED, compiled)

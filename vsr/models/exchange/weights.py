@@ -30,6 +30,7 @@ class About:
         licence: of the weights, as their source states it.
         provenance: what a run of vsr wrote into its checkpoint.
         converted_from: name and format of the file that was converted.
+        step: optimiser steps of the run that made them.
     """
 
     image_size: int | None = None
@@ -38,11 +39,12 @@ class About:
     licence: str | None = None
     provenance: dict[str, Any] | None = None
     converted_from: str | None = None
+    step: int | None = None
 
     @classmethod
     def of(cls, given: object) -> "About":
         """What is usable of ``given``, a mapping that was read from a file."""
-        types = {"image_size": int, "num_frames": int, "classes": list, "provenance": dict}
+        types = {"image_size": int, "num_frames": int, "classes": list, "provenance": dict, "step": int}
         plain = given if isinstance(given, Mapping) else {}
         names = [field.name for field in fields(cls)]
         usable: dict[str, Any] = {
