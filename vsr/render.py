@@ -127,6 +127,9 @@ def render_video(
     Raises:
         InputError: as :func:`render_clips`.
     """
+    if size < 1:
+        raise InputError(f"size {size} is not positive: give 1 px or more")
+    check_seed(seed)
     where = drawn_on(device)
     numbers, _ = _addresses(recipe, [index], 0, where)
     bank = _bank_for(recipe, seed, where, bank, [index])
@@ -206,11 +209,19 @@ def _addresses(
     recipe: Recipe, index: Sequence[int] | Tensor, epoch: int | Sequence[int] | Tensor, where: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Index and epoch, int64 (B,), on a device."""
-    numbers = torch.as_tensor(index, dtype=torch.int64)
+    numbers, epochs = _whole("index", index), _whole("epoch", epoch)
     if numbers.device.type == "cpu":
         recipe.check_index(numbers)
-    epochs = torch.as_tensor(epoch, dtype=torch.int64).to(where, non_blocking=True)
-    return numbers.to(where, non_blocking=True), epochs.expand(len(numbers))
+    if epochs.device.type == "cpu" and epochs.numel() and not 0 <= int(epochs.min()) <= int(epochs.max()) < 2**32:
+        raise InputError(f"epoch {int(epochs.min())} .. {int(epochs.max())} is outside 0 .. {2**32 - 1}: give another")
+    return numbers.to(where, non_blocking=True), epochs.to(where, non_blocking=True).expand(len(numbers))
+
+
+def _whole(what: str, numbers: int | Sequence[int] | Tensor) -> Tensor:
+    try:
+        return torch.as_tensor(numbers, dtype=torch.int64)
+    except ValueError as error:  # beyond 64 bits
+        raise InputError(f"{what} {numbers} is outside 0 .. {2**32 - 1}: give another") from error
 
 
 def _room(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.uint8) -> Tensor:

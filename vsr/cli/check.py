@@ -41,17 +41,16 @@ def _sets(config: Path, videos: str | None, lists: str | None, split: int | None
     """What a config's data block names, with the options in the place of its values."""
     import inspect
 
-    import yaml
-
     from vsr.cli.stages import resolve_configs
     from vsr.data.check import VideoSet
     from vsr.data.clips import ActionClips
+    from vsr.documents import read_yaml
 
     path = Path(resolve_configs(["check-data", "--config", str(config)])[-1])
     try:
-        data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
+        data: dict[str, Any] = read_yaml(path)["data"]
         kind = data["class_path"].rpartition(".")[2]
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, KeyError) as error:
+    except (AttributeError, TypeError, KeyError) as error:
         raise InputError(f"{config} has no data block with a class_path: give a config of vsr fit") from error
     given = {"videos": videos, "lists": lists, "split": split}
     usual = {name: parameter.default for name, parameter in inspect.signature(ActionClips).parameters.items()}

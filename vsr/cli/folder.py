@@ -21,7 +21,7 @@ def place_run(cli: "LightningCLI", stage: str) -> tuple[Path, Path | None]:
         :func:`~vsr.cli.resume.find_checkpoint`.
 
     Raises:
-        InputError: it already holds a training run that this one would overwrite.
+        InputError: it already holds a training run that this one would overwrite, or its name is that of no folder.
     """
     config = cli.config[stage]
     data, model = config.data.init_args, config.model.class_path.rsplit(".", 1)[-1]
@@ -30,6 +30,9 @@ def place_run(cli: "LightningCLI", stage: str) -> tuple[Path, Path | None]:
     }  # fmt: skip
     name = own.get(model, model.lower()) if stage == "fit" else stage
     dataset = data.recipe.name if "recipe" in data else data.name
+    for what, given in {"--run": config.run, "name of the data": dataset}.items():
+        if not given.strip() or given in (".", "..") or any(c in "/\\" or not c.isprintable() for c in given):
+            raise InputError(f"{what} {given!r} can't name a folder: give letters, digits and _, such as second")
     folder = Path(config.trainer.default_root_dir or "runs") / name / dataset / config.run
     checkpoint = find_checkpoint(config.ckpt_path, folder) if stage == "fit" else None
     asked = config.trainer.logger

@@ -67,7 +67,7 @@ def render(
         from vsr.overview import render_all
 
         where = out or Path("datasets")
-        left_out = render_all(where, seed, index, texture_folder, max_textures or 64)
+        left_out = render_all(where, seed, index, texture_folder, 64 if max_textures is None else max_textures)
         print(f"{where}: datasets.png and {len(dataset_names()) - len(left_out)} videos")
         return
     recipe = load_recipe(dataset).with_textures(max_textures, texture_size, texture_frames)
@@ -81,7 +81,9 @@ def render(
         from vsr.offline import export_videos
 
         where = out or Path(recipe.name)
-        done = export_videos(recipe, where, count, index, seed, size or 256, renderer, lossless, shards, texture_cache)
+        done = export_videos(
+            recipe, where, count, index, seed, 256 if size is None else size, renderer, lossless, shards, texture_cache
+        )
         print(f"{where}: {done.line('videos')}")
         return
     if lossless or shards:
@@ -95,7 +97,15 @@ def render(
         raise InputError("--truth is known of the clips of training: add --clip")
     if clip:
         known = render_truth(
-            recipe, seed, [index], epoch, num_frames, stride, size or 224, renderer=renderer, bank=bank
+            recipe,
+            seed,
+            [index],
+            epoch,
+            num_frames,
+            stride,
+            224 if size is None else size,
+            renderer=renderer,
+            bank=bank,
         )
         frames = known.video[0].permute(1, 2, 3, 0)
         title = f"{address}, epoch {epoch}: the clip that training sees"
@@ -105,7 +115,7 @@ def render(
         else:
             write_video(frames.numpy(), out, fps=25 / stride, title=title)
     else:
-        frames = render_video(recipe, seed, index, size=size or 256, renderer=renderer, bank=bank)
+        frames = render_video(recipe, seed, index, size=256 if size is None else size, renderer=renderer, bank=bank)
         write_video(frames.numpy(), out, title=f"{address}: {len(frames)} frames")
     print(f"{out}: {len(frames)} frames of {frames.shape[1]} x {frames.shape[2]} px")
 

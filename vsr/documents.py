@@ -1,0 +1,94 @@
+"""YAML files that people write: read without running anything, and refused where they can't be meant so."""
+
+import reprlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vsr.errors import InputError
+
+_MOST_BYTES = 2**20
+_MOST_VALUES = 100_000  # of all that aliases stand for: a few lines of them can mean more than fits any memory
+_DEEPEST = 50
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds, in plain values.
+
+    Raises:
+        InputError: it can't be read or is no YAML, holds several documents, a tag that makes objects or a key twice
+            (YAML itself would take the last and say nothing), or more than a person writes: over 1 MiB, 50 levels, or
+            100,000 values with aliases followed.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}): give the path of a YAML file") from error
+    if len(text) > _MOST_BYTES:
+        raise InputError(f"{path} is longer than {_MOST_BYTES:,} bytes: that is no recipe or config, give another file")
+    try:
+        _must_be_flat(path, text)
+        node = yaml.compose(text, yaml.SafeLoader)
+        if node is not None:
+            _must_be_plain(path, node)
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        # ValueError and TypeError: what constructors make of 2020-13-01 or of a number that is none
+        raise InputError(f"{path} is not a YAML file: {said(error)}") from error
+
+
+def said(error: Exception) -> str:
+    """An error's message in one line, without YAML's name for a text that came from no file."""
+    return " ".join(str(error).replace('in "<unicode string>", ', "at ").replace('in "<byte string>", ', "at ").split())
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: short, whatever it is."""
+    brief = reprlib.Repr()
+    brief.maxlong = brief.maxstring = brief.maxother = 60
+    return brief.repr(list(value) if isinstance(value, tuple) else value)
+
+
+def _must_be_flat(path: Path, text: bytes) -> None:
+    """Refuse what is nested too deeply, before a parser that calls itself for every level has to."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise InputError(f"{path} is nested more than {_DEEPEST} deep: write it flatter")
+
+
+def _must_be_plain(path: Path, root: yaml.Node) -> None:
+    """Refuse keys that stand twice, and aliases that stand for themselves or for too much."""
+    sizes: dict[int, int] = {}  # of nodes, aliases followed; 0 while one is being looked at
+
+    def size(node: yaml.Node) -> int:
+        if not isinstance(node, yaml.CollectionNode):
+            return 1
+        known = sizes.setdefault(id(node), 0)
+        if known:
+            return known
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        if isinstance(node, yaml.MappingNode):
+            keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for key in node.value:
+                scalar = key[0]
+                if isinstance(scalar, yaml.ScalarNode) and keys.count((scalar.tag, scalar.value)) > 1:
+                    raise InputError(
+                        f"{path}, line {scalar.start_mark.line + 1}: the key {scalar.value!r} stands twice: leave one out"
+                    )
+        total = 1
+        for part in parts:
+            if sizes.get(id(part)) == 0:
+                raise InputError(f"{path}, line {part.start_mark.line + 1}: an alias stands for itself: write it out")
+            total += size(part)
+        if total > _MOST_VALUES:
+            raise InputError(f"{path} means more than {_MOST_VALUES:,} values with its aliases: write it out")
+        sizes[id(node)] = total
+        return total
+
+    size(root)
