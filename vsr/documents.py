@@ -69,26 +69,27 @@ def _must_be_plain(path: Path, root: yaml.Node) -> None:
     def size(node: yaml.Node) -> int:
         if not isinstance(node, yaml.CollectionNode):
             return 1
-        known = sizes.setdefault(id(node), 0)
-        if known:
-            return known
-        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        if id(node) in sizes:
+            if sizes[id(node)] == 0:
+                raise InputError(f"{path}, {_line(node)}: an alias stands for itself: write it out")
+            return sizes[id(node)]
+        sizes[id(node)] = 0
+        parts = node.value
         if isinstance(node, yaml.MappingNode):
-            keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            for key in node.value:
-                scalar = key[0]
-                if isinstance(scalar, yaml.ScalarNode) and keys.count((scalar.tag, scalar.value)) > 1:
-                    raise InputError(
-                        f"{path}, line {scalar.start_mark.line + 1}: the key {scalar.value!r} stands twice: leave one out"
-                    )
-        total = 1
-        for part in parts:
-            if sizes.get(id(part)) == 0:
-                raise InputError(f"{path}, line {part.start_mark.line + 1}: an alias stands for itself: write it out")
-            total += size(part)
+            keys = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in keys:
+                    raise InputError(f"{path}, {_line(key)}: the key {shown(key.value)} stands twice: leave one out")
+                keys.add((key.tag, str(key.value)))
+            parts = [part for pair in node.value for part in pair]
+        total = 1 + sum(map(size, parts))
         if total > _MOST_VALUES:
             raise InputError(f"{path} means more than {_MOST_VALUES:,} values with its aliases: write it out")
         sizes[id(node)] = total
         return total
 
     size(root)
+
+
+def _line(node: yaml.Node) -> str:
+    return f"line {node.start_mark.line + 1}"

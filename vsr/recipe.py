@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from vsr.documents import read_yaml, shown
-from vsr.errors import InputError, nearest
+from vsr.errors import InputError, must_name_a_folder, nearest
 
 CONFIGS = next(p for p in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if p.is_dir())
 """The YAML files: beside the package in a checkout, inside it in a wheel."""
@@ -154,14 +154,7 @@ class Recipe:
     epoch_size: int = 9537
 
     def __post_init__(self) -> None:
-        if (
-            not self.name.strip()
-            or self.name in (".", "..")
-            or any(c in "/\\" or not c.isprintable() for c in self.name)
-        ):
-            raise InputError(
-                f"recipe name {self.name!r} can't name a folder: give letters, digits and _, such as my_set"
-            )
+        must_name_a_folder("recipe name", self.name)
         for field in fields(self):
             value = getattr(self, field.name)
             numbers = [x for x in (value if isinstance(value, tuple) else [value]) if isinstance(x, float)]

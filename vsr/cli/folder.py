@@ -6,7 +6,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from vsr.cli.resume import find_checkpoint
-from vsr.errors import InputError
+from vsr.errors import InputError, must_name_a_folder
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
@@ -30,9 +30,8 @@ def place_run(cli: "LightningCLI", stage: str) -> tuple[Path, Path | None]:
     }  # fmt: skip
     name = own.get(model, model.lower()) if stage == "fit" else stage
     dataset = data.recipe.name if "recipe" in data else data.name
-    for what, given in {"--run": config.run, "name of the data": dataset}.items():
-        if not given.strip() or given in (".", "..") or any(c in "/\\" or not c.isprintable() for c in given):
-            raise InputError(f"{what} {given!r} can't name a folder: give letters, digits and _, such as second")
+    must_name_a_folder("--run", config.run)
+    must_name_a_folder("the data's name", dataset)
     folder = Path(config.trainer.default_root_dir or "runs") / name / dataset / config.run
     checkpoint = find_checkpoint(config.ckpt_path, folder) if stage == "fit" else None
     asked = config.trainer.logger
