@@ -5,8 +5,9 @@ import io
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -69,9 +70,10 @@ def video(
     written = io.BytesIO()
     with av.open(written, "w", format=form) as container:
         stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        layout = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, layout
         for picture in shade:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture).reformat(format="yuv420p", threads=1)))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture).reformat(format=layout, threads=1)))
         container.mux(stream.encode())
     return written.getvalue()
 
@@ -149,3 +151,17 @@ def checkpoint(name: str, change: Callable[[dict], object]) -> Maker:
         return saved(change(content))
 
     return make
+
+
+class Case(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        words: the command line after ``vsr``.
+        said: what stands after ``vsr: error:``; ``…`` is any text.
+        files: that are written first: names and contents.
+    """
+
+    words: str
+    said: str
+    files: Mapping[str, str | bytes | Maker] = {}

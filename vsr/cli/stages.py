@@ -124,7 +124,12 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
                 watching = watching if isinstance(watching, list) else [watching]
                 if asked.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in watching):
                     kwargs["callbacks"] = [*watching, RunProgress()]
-            return super().instantiate_trainer(**kwargs)
+            try:
+                return super().instantiate_trainer(**kwargs)
+            except (TypeError, ValueError) as error:  # of values that Lightning refuses, such as a strategy's name
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(f"trainer: {' '.join(str(error).split())} (see vsr {words[0]} --help)") from error
 
         def before_fit(self) -> None:
             """Refuse what can't be trained before other processes start and a folder is made."""
