@@ -39,7 +39,9 @@ def mutate(content: bytes, dice: np.random.Generator) -> bytes:
         if end == 0:
             break
         near = min(end, 2048)
-        at = int(dice.choice([dice.integers(end), dice.integers(near), end - 1 - dice.integers(near)], p=[0.5, 0.3, 0.2]))
+        at = int(
+            dice.choice([dice.integers(end), dice.integers(near), end - 1 - dice.integers(near)], p=[0.5, 0.3, 0.2])
+        )
         span = int(dice.choice([1, 4, 16, 256, max(1, end // 4)]))
         match dice.integers(8):
             case 0:
@@ -99,7 +101,7 @@ def checkpoints() -> Cases:
     new, old = io.BytesIO(), io.BytesIO()
     torch.save(content, new)
     torch.save(content, old, _use_new_zipfile_serialization=False)
-    model = ActionClassifier("tiny", 16, 4, num_classes=2, patch_size=8).model
+    model = ActionClassifier(2, None, "tiny", 16, 4, patch_size=8).model
 
     def read(path: Path) -> None:
         for attempt in (read_checkpoint, read_weights, lambda path: load_encoder(model, path)):
@@ -109,7 +111,9 @@ def checkpoints() -> Cases:
                 must_be_one_line(error, path)
 
     small = {name: torch.zeros(2, 3) for name in ("videomae.encoder.layer.0.attention.attention.q_bias", "a")}
-    config = b'{"model_type": "videomae", "image_size": 16, "num_frames": 4, "hidden_size": 192, "id2label": {"0": "a"}}'
+    config = (
+        b'{"model_type": "videomae", "image_size": 16, "num_frames": 4, "hidden_size": 192, "id2label": {"0": "a"}}'
+    )
     files = [("a.ckpt", new.getvalue()), ("a.ckpt", old.getvalue()), ("inside.ckpt", new.getvalue())]
     return [*files, ("model.safetensors", save(small)), ("config.json", config)], read
 
@@ -174,7 +178,12 @@ def main() -> None:
                 print("well", flush=True)
             except BaseException as error:
                 place = traceback.extract_tb(error.__traceback__)[-1]
-                print(type(error).__name__, " ".join(str(error).split())[:300], f"{place.filename}:{place.lineno}", flush=True)
+                print(
+                    type(error).__name__,
+                    " ".join(str(error).split())[:300],
+                    f"{place.filename}:{place.lineno}",
+                    flush=True,
+                )
                 if asked.count == 1:
                     traceback.print_exc(file=sys.stdout)
 

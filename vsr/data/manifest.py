@@ -63,17 +63,20 @@ def read_manifest(path: Path) -> dict[str, Entry]:
         raise InputError(f"manifest {path}: no such file: make it with vsr check-data")
     entries = {}
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            if number == 1 and tuple(row) == Entry._fields:
-                continue
-            try:
+        number = 1
+        try:
+            for number, row in enumerate(csv.reader(file), 1):
+                if number == 1 and tuple(row) == Entry._fields:
+                    continue
                 name, size, frames, height, width, fps, seconds, lists, trouble = row
                 numbers = int(size), int(frames), int(height), int(width), float(fps), float(seconds)
-            except ValueError:
-                raise InputError(
-                    f"manifest {path}, line {number}: not a line of a manifest: make it anew with vsr check-data"
-                ) from None
-            entries[name] = Entry(name, *numbers, lists, trouble)
+                if min(numbers) < 0:
+                    raise ValueError("it counts nothing")
+                entries[name] = Entry(name, *numbers, lists, trouble)
+        except (ValueError, csv.Error):
+            raise InputError(
+                f"manifest {path}, line {number}: not a line of a manifest: make it anew with vsr check-data"
+            ) from None
     return entries
 
 
