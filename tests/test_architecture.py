@@ -17,7 +17,7 @@ READS = {
     "raster": {"geometry", "latents", "recipe", "rng", "rng_cpu", "errors"},
     "truth": {"geometry", "rng"},
     "textures": {"recipe", "rng", "errors"},
-    "render": {"raster", "truth", "geometry", "latents", "recipe", "rng", "textures", "errors"},
+    "render": {"documents", "raster", "truth", "geometry", "latents", "recipe", "rng", "textures", "errors"},
     "export": {"errors"},
     "offline": {"data", "corruptions", "export", "render", "latents", "textures", "recipe", "rng", "errors"},
     "overview": {"export", "render", "textures", "recipe"},

@@ -47,7 +47,9 @@ def said(error: Exception) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: short, whatever it is."""
+    """A value as a message shows it: short, whatever it is, and null, true and false as YAML has them."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     brief = reprlib.Repr()
     brief.maxlong = brief.maxstring = brief.maxother = 60
     return brief.repr(list(value) if isinstance(value, tuple) else value)

@@ -43,8 +43,11 @@ def render_all(
     rows, labels, left_out = [], [], []
     banks: dict[Recipe, TextureBank] = {}
     others = sorted({*dataset_names()} - {*PROGRESSION, *VARIANTS})
-    for name in tqdm([*PROGRESSION, *VARIANTS, *others], desc="datasets", unit="", leave=False):
-        parts = [_small(part, seed, texture_folder, max_textures) for part in _parts(name)]
+    every = {  # before anything is drawn, as it may be refused
+        name: [_small(part, seed, texture_folder, max_textures) for part in _parts(name)]
+        for name in (*PROGRESSION, *VARIANTS, *others)
+    }
+    for name, parts in tqdm(every.items(), desc="datasets", unit="", leave=False):
         if texture_folder is None:
             parts = [part for part in parts if not (part.textured and "images" in part.sources)]
         if not parts:

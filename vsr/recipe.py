@@ -342,7 +342,8 @@ def recipe_from_dict(content: dict[str, Any], place: str) -> Recipe:
             raise InputError(f"{place}: unknown recipe key {shown(key)}{nearest(str(key), list(known))}")
         kind = known[key]
         choices = _choices(kind)
-        for one in value if isinstance(value, list | tuple) else [value]:
+        several = isinstance(value, list | tuple) and get_origin(kind) is not Literal
+        for one in value if several else [value]:
             if choices and one not in choices:
                 given = shown(one)
                 raise InputError(f"{place}: {key} {given} is not in {', '.join(choices)}{nearest(str(one), choices)}")

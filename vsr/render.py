@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vsr import geometry
+from vsr.documents import shown
 from vsr.errors import InputError
 from vsr.latents import SHAPES, Latents, latents, texture_frame
 from vsr.raster import Scene
@@ -212,16 +213,19 @@ def _addresses(
     numbers, epochs = _whole("index", index), _whole("epoch", epoch)
     if numbers.device.type == "cpu":
         recipe.check_index(numbers)
-    if epochs.device.type == "cpu" and epochs.numel() and not 0 <= int(epochs.min()) <= int(epochs.max()) < 2**32:
-        raise InputError(f"epoch {int(epochs.min())} .. {int(epochs.max())} is outside 0 .. {2**32 - 1}: give another")
+    if epochs.device.type == "cpu" and epochs.numel():
+        low, high = int(epochs.min()), int(epochs.max())
+        if not 0 <= low <= high < 2**32:
+            raise InputError(f"epoch {low if low < 0 else high} is outside 0 .. {2**32 - 1}: give another")
     return numbers.to(where, non_blocking=True), epochs.to(where, non_blocking=True).expand(len(numbers))
 
 
 def _whole(what: str, numbers: int | Sequence[int] | Tensor) -> Tensor:
     try:
         return torch.as_tensor(numbers, dtype=torch.int64)
-    except ValueError as error:  # beyond 64 bits
-        raise InputError(f"{what} {numbers} is outside 0 .. {2**32 - 1}: give another") from error
+    except (ValueError, OverflowError) as error:  # beyond 64 bits
+        given = shown(numbers).strip("[]")
+        raise InputError(f"{what} {given} is outside 0 .. {2**32 - 1}: give another") from error
 
 
 def _room(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.uint8) -> Tensor:

@@ -43,7 +43,8 @@ def plain(message: str, cause: BaseException | None, known: list[str], help_comm
     unknown = re.search(
         r"(?:[Oo]ption|[Kk]ey|arguments?:) '?(?:--)?(?:[\w.]+\.)?(\w+)'?(?: is not expected|[=\s]|$)", text
     )
-    hint = nearest(unknown[1], known) if unknown and unknown[1] not in known else ""
+    stray = "arguments: " in text and "arguments: -" not in text  # a word that belongs to no option
+    hint = nearest(unknown[1], known) if unknown and unknown[1] not in known and not stray else ""
     return InputError(f"{text}{hint} (see {help_command})")
 
 
