@@ -131,39 +131,123 @@ def _images(said: str, place: str = "mine", **files: object) -> Case:
 
 
 TEXTURES = [
-    Case("render acc_images", "?"),
-    _images("?", "nowhere"),
-    _images("?", "videos"),
-    _images("?", "lists/classInd.txt"),
-    _images("?", "a.png", a__png=lambda folder: png()),
-    _images("?", "a.zip", a__zip=lambda folder: zipped(a=png())),
-    _images("?", "a.tar", a__tar=b""),
-    _images("?", "a.tar", a__tar=b"no tar" * 100),
-    _images("?", "a.tar", a__tar=lambda folder: gzipped(tar(a__png=png()))),
-    _images("?", "a.tar.gz", a__tar__gz=lambda folder: gzipped(tar(a__png=png()))),
-    _images("?", "a.tar", a__tar=lambda folder: cut(0.3)(tar(a__png=png(), b__png=png()))),
-    _images("?", "a.tar", a__tar=lambda folder: tar(a__txt=b"x")),
-    Case(f"{_RENDER} mine", "?", {"mine/.hidden.png": b""}),
-    Case(f"{_RENDER} mine", "?", {"mine/a.png": b"", "mine/b.png": b"x"}),
-    Case(f"{_RENDER} mine", "?", {"mine/a.png": b"%!PS-Adobe", "mine/b.png": lambda folder: png()[:60]}),
-    Case("render acc_textures --max_textures 0", "?"),
-    Case("render acc_textures --max_textures many", "?"),
-    Case("render acc_textures --texture_size 100", "?"),
-    Case("render acc_textures --texture_size -64", "?"),
-    Case("render acc_stylegan --texture_size 512", "?"),
-    Case("render acc_dynamic_stylegan --texture_frames 0", "?"),
-    Case("render acc_textures --max_textures 2 --size 32 --texture_cache lists/classInd.txt", "?"),
-    Case("fit --config configs/pretrain/acc_images.yaml", "?"),
-    Case("fit --config configs/pretrain/acc_textures.yaml --texture_size 100", "?"),
-    Case("textures statistical", "?"),
-    Case("textures --count 2", "?"),
-    Case("textures orient --count 2", "?"),
-    Case("textures statistical --count 0", "?"),
-    Case("textures statistical --count two", "?"),
-    Case("textures statistical --count 5000000000", "?"),
-    Case("textures statistical --count 2 --size 100", "?"),
-    Case("textures oriented --count 2 --size 512", "?"),
-    Case("textures statistical --count 2 --seed -1 --size 64", "?"),
-    Case("textures statistical --count 2 --out textures --size 64", "?"),
-    Case("textures statistical --count 2 --out lists/classInd.txt --size 64", "?"),
+    Case(
+        "render acc_images",
+        "recipe 'acc_images': texture_source 'images' needs images: give texture_folder, a folder of them (vsr fit: --texture_folder; vsr render: --texture_folder)",
+    ),
+    _images(
+        "texture folder nowhere does not exist: give a folder of images or .tar archives, or one .tar archive",
+        "nowhere",
+    ),
+    _images("no image in texture folder videos: it needs files such as .png or .jpg, or .tar archives", "videos"),
+    _images(
+        "texture folder lists/classInd.txt is neither a folder nor a .tar archive: give a folder of images or .tar archives, or one .tar archive",
+        "lists/classInd.txt",
+    ),
+    _images(
+        "texture folder a.png is neither a folder nor a .tar archive: give a folder of images or .tar archives, or one .tar archive",
+        "a.png",
+        a__png=lambda folder: png(),
+    ),
+    _images(
+        "texture folder a.zip is neither a folder nor a .tar archive: give a folder of images or .tar archives, or one .tar archive",
+        "a.zip",
+        a__zip=lambda folder: zipped(a=png()),
+    ),
+    _images("a.tar is no tar archive, or damaged in its first member (empty file): get it again", "a.tar", a__tar=b""),
+    _images(
+        "a.tar is no tar archive, or damaged in its first member (invalid header): get it again",
+        "a.tar",
+        a__tar=b"no tar" * 100,
+    ),
+    _images(
+        "archive a.tar is compressed, so its images can't be read where they stand: decompress it (gunzip, bunzip2, unxz, unzstd) and give the .tar",
+        "a.tar",
+        a__tar=lambda folder: gzipped(tar(a__png=png())),
+    ),
+    _images(
+        "archive a.tar.gz is compressed, so its images can't be read where they stand: decompress it (gunzip, bunzip2, unxz, unzstd) and give the .tar",
+        "a.tar.gz",
+        a__tar__gz=lambda folder: gzipped(tar(a__png=png())),
+    ),
+    _images(
+        "a.tar is no tar archive, or damaged in its first member (its end is missing): get it again",
+        "a.tar",
+        a__tar=lambda folder: cut(0.3)(tar(a__png=png(), b__png=png())),
+    ),
+    _images(
+        "no image in texture folder a.tar: it needs files such as .png or .jpg, or .tar archives",
+        "a.tar",
+        a__tar=lambda folder: tar(a__txt=b"x"),
+    ),
+    Case(
+        f"{_RENDER} mine",
+        "no image in texture folder mine: it needs files such as .png or .jpg, or .tar archives",
+        {"mine/.hidden.png": b""},
+    ),
+    Case(
+        f"{_RENDER} mine",
+        "2 of the 2 images of mine can't be read: 'a.png' (the file is empty), 'b.png' (no BMP, GIF, JPEG, PNG, TIFF, WEBP); remove or replace them, at most 1 may be so",
+        {"mine/a.png": b"", "mine/b.png": b"x"},
+    ),
+    Case(
+        f"{_RENDER} mine",
+        "2 of the 2 images of mine can't be read: 'a.png' (the file is empty), 'b.png' (no BMP, GIF, JPEG, PNG, TIFF, WEBP); remove or replace them, at most 1 may be so",
+        {"mine/a.png": b"%!PS-Adobe", "mine/b.png": lambda folder: png()[:60]},
+    ),
+    Case("render acc_textures --max_textures 0", "recipe 'acc_textures': texture_pool 0 is too small: give 1 or more"),
+    Case(
+        "render acc_textures --max_textures many",
+        "max_textures many is not a whole number or null (see vsr render --help)",
+    ),
+    Case("render acc_textures --texture_size 100", "texture size 100 is not possible: use 64, 128, 256, 512 pixels"),
+    Case(
+        "render acc_textures --texture_size -64", "recipe 'acc_textures': texture_size -64 is too small: give 1 or more"
+    ),
+    Case(
+        "render acc_stylegan --texture_size 512",
+        "texture size 512 is not possible: StyleGAN textures have 1 to 256 pixels a side",
+    ),
+    Case(
+        "render acc_dynamic_stylegan --texture_frames 0",
+        "recipe 'acc_dynamic_stylegan': texture_frames 0 is too small: give 1 or more",
+    ),
+    Case(
+        "render acc_textures --max_textures 2 --size 32 --texture_cache lists/classInd.txt",
+        "texture cache lists/classInd.txt can't be used ([Errno 20] Not a directory: '…'): give another folder, or none",
+    ),
+    Case(
+        "fit --config configs/pretrain/acc_images.yaml",
+        "recipe 'acc_images': texture_source 'images' needs images: give texture_folder, a folder of them (vsr fit: --texture_folder; vsr render: --texture_folder)",
+    ),
+    Case(
+        "fit --config configs/pretrain/acc_textures.yaml --texture_size 100",
+        "texture size 100 is not possible: use 64, 128, 256, 512 pixels",
+    ),
+    Case("textures statistical", "how many textures? Give --count, such as 300000 for the paper's pool"),
+    Case("textures --count 2", "the following arguments are required: generator (see vsr textures --help)"),
+    Case(
+        "textures orient --count 2",
+        "generator orient is not in statistical, oriented, high_freq; did you mean 'oriented'? (see vsr textures --help)",
+    ),
+    Case("textures statistical --count 0", "count 0 makes nothing: set --count to 1 or more"),
+    Case("textures statistical --count two", "count two is not a whole number or null (see vsr textures --help)"),
+    Case(
+        "textures statistical --count 5000000000",
+        "items 0 .. 4999999999 are not possible: numbers go from 0 to 4294967295",
+    ),
+    Case("textures statistical --count 2 --size 100", "texture size 100 is not possible: use 64, 128, 256, 512 pixels"),
+    Case(
+        "textures oriented --count 2 --size 512",
+        "texture size 512 is not possible: StyleGAN textures have 1 to 256 pixels a side",
+    ),
+    Case("textures statistical --count 2 --seed -1 --size 64", "seed -1 is outside 0 .. 2^64 - 1: choose another seed"),
+    Case(
+        "textures statistical --count 2 --out textures --size 64",
+        "textures holds 0.png and no manifest.jsonl: give --out a new or an empty folder",
+    ),
+    Case(
+        "textures statistical --count 2 --out lists/classInd.txt --size 64",
+        "can't write lists/classInd.txt (File exists): give another --out",
+    ),
 ]

@@ -18,71 +18,149 @@ def _data(settings: str, said: str, kind: str = "SyntheticVideos") -> Case:
 _BOMB = "\n".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcde", "bcdef", strict=True))
 
 RECIPES = [
-    _recipe("speed: [1, 2]", "?"),
-    _recipe("- 1\n- 2", "?"),
-    _recipe("name: a\nsped: [1, 2]", "?"),
-    _recipe("name: a\n1: 2", "?"),
-    _recipe("data: {init_args: {recipe: 5}}", "?"),
-    _recipe("shares:\n- {weight: 1, recipe: acc_shapes}", "?"),
-    _recipe("shares: 5", "?"),
-    _recipe("shares: [5]", "?"),
+    _recipe("speed: [1, 2]", "mine.yaml: the recipe has no name: add `name: my_dataset`"),
+    _recipe("- 1\n- 2", "mine.yaml holds no recipe: write its fields, or a data.init_args.recipe block"),
+    _recipe("name: a\nsped: [1, 2]", "mine.yaml: unknown recipe key 'sped'; did you mean 'speed'?"),
+    _recipe("name: a\n1: 2", "mine.yaml: unknown recipe key 1"),
+    _recipe(
+        "data: {init_args: {recipe: 5}}",
+        "mine.yaml holds no recipe: write its fields, or a data.init_args.recipe block",
+    ),
+    _recipe(
+        "shares:\n- {weight: 1, recipe: acc_shapes}",
+        "mine is a mixture, not one recipe: name one of its parts (acc_shapes)",
+    ),
+    _recipe("shares: 5", "mine is a mixture, not one recipe: name one of its parts (it has none)"),
+    _recipe("shares: [5]", "mine is a mixture, not one recipe: name one of its parts (it has none)"),
     # names
-    _recipe("name: 5", "?"),
-    _recipe("name:", "?"),
-    _recipe("name: ''", "?"),
-    _recipe("name: ../../a", "?"),
-    _recipe('name: "a\\nb"', "?"),
-    _recipe("name: 2020-01-01", "?"),
+    _recipe("name: 5", "mine.yaml: name 5 is not a word"),
+    _recipe("name:", "mine.yaml: name null is not a word"),
+    _recipe("name: ''", "recipe name '' can't name a folder: give letters, digits and _, such as my_set"),
+    _recipe("name: ../../a", "recipe name '../../a' can't name a folder: give letters, digits and _, such as my_set"),
+    _recipe('name: "a\\nb"', "recipe name 'a\\nb' can't name a folder: give letters, digits and _, such as my_set"),
+    _recipe("name: 2020-01-01", "mine.yaml: name datetime.date(2020, 1, 1) is not a word"),
     # kinds of values
-    _recipe("name: a\nspeed: fast", "?"),
-    _recipe("name: a\nspeed: 3", "?"),
-    _recipe("name: a\nspeed:", "?"),
-    _recipe("name: a\nspeed: [1]", "?"),
-    _recipe("name: a\nspeed: [a, b]", "?"),
-    _recipe("name: a\nspeed: {low: 1, high: 2}", "?"),
-    _recipe("name: a\nduration: [5.5, 6]", "?"),
-    _recipe("name: a\nduration: [1, 2, 3]", "?"),
-    _recipe("name: a\nnum_objects: 1.5", "?"),
-    _recipe("name: a\nnum_objects: true", "?"),
-    _recipe("name: a\nnum_videos: all", "?"),
-    _recipe("name: a\ntexture_steady: maybe", "?"),
-    _recipe("name: a\ntexture_folder: 5", "?"),
-    _recipe("name: a\nshapes: circle", "?"),
-    _recipe("name: a\nfill:", "?"),
-    _recipe("name: a\nfill: [color]", "?"),
-    _recipe("name: a\ntexture_source: [images, statistica]", "?"),
-    _recipe("name: a\ntexture_source: {a: 1}", "?"),
+    _recipe("name: a\nspeed: fast", "mine.yaml: speed 'fast' is not two numbers: write [low, high]"),
+    _recipe("name: a\nspeed: 3", "mine.yaml: speed 3 is not two numbers: write [low, high]"),
+    _recipe("name: a\nspeed:", "mine.yaml: speed null is not two numbers: write [low, high]"),
+    _recipe("name: a\nspeed: [1]", "mine.yaml: speed [1] is not two numbers: write [low, high]"),
+    _recipe("name: a\nspeed: [a, b]", "mine.yaml: speed ['a', 'b'] is not two numbers: write [low, high]"),
+    _recipe(
+        "name: a\nspeed: {low: 1, high: 2}",
+        "mine.yaml: speed {'high': 2, 'low': 1} is not two numbers: write [low, high]",
+    ),
+    _recipe("name: a\nduration: [5.5, 6]", "mine.yaml: duration [5.5, 6] is not two whole numbers: write [low, high]"),
+    _recipe(
+        "name: a\nduration: [1, 2, 3]", "mine.yaml: duration [1, 2, 3] is not two whole numbers: write [low, high]"
+    ),
+    _recipe("name: a\nnum_objects: 1.5", "mine.yaml: num_objects 1.5 is not a whole number"),
+    _recipe("name: a\nnum_objects: true", "mine.yaml: num_objects true is not a whole number"),
+    _recipe("name: a\nnum_videos: all", "mine.yaml: num_videos 'all' is not a whole number or null"),
+    _recipe("name: a\ntexture_steady: maybe", "mine.yaml: texture_steady 'maybe' is not true or false"),
+    _recipe("name: a\ntexture_folder: 5", "mine.yaml: texture_folder 5 is not a word or null"),
+    _recipe("name: a\nshapes: circle", "mine.yaml: shapes 'circle' is not in circles, mixed; did you mean 'circles'?"),
+    _recipe("name: a\nfill:", "mine.yaml: fill null is not in color, texture, saturated"),
+    _recipe(
+        "name: a\nfill: [color]",
+        "mine.yaml: fill ['color'] is not in color, texture, saturated",
+    ),
+    _recipe(
+        "name: a\ntexture_source: [images, statistica]",
+        "mine.yaml: texture_source 'statistica' is not in statistical, stylegan_oriented, stylegan_high_freq, images; did you mean 'statistical'?",
+    ),
+    _recipe(
+        "name: a\ntexture_source: {a: 1}",
+        "mine.yaml: texture_source {'a': 1} is not in statistical, stylegan_oriented, stylegan_high_freq, images",
+    ),
     # ranges
-    _recipe("name: a\nspeed: [3, 1]", "?"),
-    _recipe("name: a\nspeed: [.nan, 1]", "?"),
-    _recipe("name: a\nspeed: [0, .inf]", "?"),
-    _recipe("name: a\nscaling: [-1.0e+300, 1.0e+300]", "?"),
-    _recipe("name: a\nradius: [0, 1]", "?"),
-    _recipe("name: a\nradius: [0.1, .inf]", "?"),
-    _recipe("name: a\nduration: [0, 5]", "?"),
-    _recipe("name: a\nduration: [1, 1000000000000]", "?"),
-    _recipe("name: a\nsize: -1", "?"),
-    _recipe("name: a\nsize: 1000000000", "?"),
-    _recipe("name: a\nnum_objects: 0", "?"),
-    _recipe("name: a\nnum_objects: -1\nbackground: color", "?"),
-    _recipe("name: a\nnum_objects: 1000000000000", "?"),
-    _recipe("name: a\nnum_videos: 0", "?"),
-    _recipe("name: a\nnum_videos: 5000000000", "?"),
-    _recipe("name: a\nepoch_size: 0", "?"),
+    _recipe("name: a\nspeed: [3, 1]", "recipe 'a': speed [3.0, 1.0] is reversed: write [1.0, 3.0]"),
+    _recipe(
+        "name: a\nspeed: [.nan, 1]",
+        "recipe 'a': speed [nan, 1.0] is out of all proportion: give numbers of less than 2^24",
+    ),
+    _recipe(
+        "name: a\nspeed: [0, .inf]",
+        "recipe 'a': speed [0.0, inf] is out of all proportion: give numbers of less than 2^24",
+    ),
+    _recipe(
+        "name: a\nscaling: [-1.0e+300, 1.0e+300]",
+        "recipe 'a': scaling [-1e+300, 1e+300] is out of all proportion: give numbers of less than 2^24",
+    ),
+    _recipe(
+        "name: a\nradius: [0, 1]",
+        "recipe 'a': radius [0.0, 1.0] must be above 0: it is a fraction of the frame, [0.1, 1.0] in the paper",
+    ),
+    _recipe(
+        "name: a\nradius: [0.1, .inf]",
+        "recipe 'a': radius [0.1, inf] is out of all proportion: give numbers of less than 2^24",
+    ),
+    _recipe(
+        "name: a\nduration: [0, 5]", "recipe 'a': duration [0, 5] must be at least 1 frame: the paper has [100, 200]"
+    ),
+    _recipe(
+        "name: a\nduration: [1, 1000000000000]",
+        "recipe 'a': duration [1, 1000000000000] is too large: give at most 1_048_576",
+    ),
+    _recipe("name: a\nsize: -1", "recipe 'a': size -1 is too small: give 1 or more"),
+    _recipe("name: a\nsize: 1000000000", "recipe 'a': size 1000000000 is too large: give at most 32_768"),
+    _recipe(
+        "name: a\nnum_objects: 0", "recipe 'a': num_objects 0 leaves the frame empty: give 1 or more, or a background"
+    ),
+    _recipe(
+        "name: a\nnum_objects: -1\nbackground: color",
+        "recipe 'a': num_objects -1 leaves the frame empty: give 1 or more, or a background",
+    ),
+    _recipe(
+        "name: a\nnum_objects: 1000000000000",
+        "recipe 'a': num_objects 1000000000000 is too large: give at most 1_048_576",
+    ),
+    _recipe("name: a\nnum_videos: 0", "recipe 'a': num_videos 0 must be at least 1, or null for an endless set"),
+    _recipe(
+        "name: a\nnum_videos: 5000000000", "recipe 'a': num_videos 5000000000 is too large: give at most 4_294_967_296"
+    ),
+    _recipe("name: a\nepoch_size: 0", "recipe 'a': epoch_size 0 is too small: give 1 or more"),
     # textures
-    _recipe("name: a\ntexture_source: [images, images]", "?"),
-    _recipe("name: a\ntexture_source: []", "?"),
-    _recipe("name: a\ntexture_frames: 2", "?"),
-    _recipe("name: a\nbackground: walk", "?"),
-    _recipe("name: a\nbackground: walk\ntexture_source: [stylegan_oriented, stylegan_high_freq]", "?"),
-    _recipe("name: a\nbackground: walk\ntexture_source: stylegan_oriented\nfill: texture", "?"),
-    _recipe("name: a\ntexture_step: 1.5", "?"),
-    _recipe("name: a\ntexture_step: .nan", "?"),
-    _recipe("name: a\ntexture_window: 7", "?"),
-    _recipe("name: a\ntexture_window: 1000\nnum_videos: 5", "?"),
-    _recipe("name: a\ntexture_pool: 0", "?"),
-    _recipe("name: a\ntexture_pool: 3000000000", "?"),
-    _recipe("name: a\nfill: texture\ntexture_size: 100", "?"),
+    _recipe(
+        "name: a\ntexture_source: [images, images]",
+        "recipe 'a': texture_source ['images', 'images'] must name one source or several different ones",
+    ),
+    _recipe(
+        "name: a\ntexture_source: []", "recipe 'a': texture_source [] must name one source or several different ones"
+    ),
+    _recipe(
+        "name: a\ntexture_frames: 2",
+        "recipe 'a': texture_source statistical has no walks: dynamic textures take stylegan_oriented or _high_freq",
+    ),
+    _recipe(
+        "name: a\nbackground: walk",
+        "recipe 'a': texture_source statistical has no walks: dynamic textures take stylegan_oriented or _high_freq",
+    ),
+    _recipe(
+        "name: a\nbackground: walk\ntexture_source: [stylegan_oriented, stylegan_high_freq]",
+        "recipe 'a': texture_source ['stylegan_oriented', 'stylegan_high_freq'] must be a single generator where its walk is the background",
+    ),
+    _recipe(
+        "name: a\nbackground: walk\ntexture_source: stylegan_oriented\nfill: texture",
+        "recipe 'a': fill texture needs a pool, which can't be shown on a walk: write color, or num_objects: 0",
+    ),
+    _recipe("name: a\ntexture_step: 1.5", "recipe 'a': texture_step 1.5 is no step of a walk: give 0 to 1, about 0.05"),
+    _recipe(
+        "name: a\ntexture_step: .nan",
+        "recipe 'a': texture_step nan is out of all proportion: give numbers of less than 2^24",
+    ),
+    _recipe("name: a\ntexture_window: 7", "recipe 'a': texture_window 7 must divide texture_pool, 300000"),
+    _recipe(
+        "name: a\ntexture_window: 1000\nnum_videos: 5",
+        "recipe 'a': texture_window 1000 is of endless sets: set num_videos to null, or no window",
+    ),
+    _recipe("name: a\ntexture_pool: 0", "recipe 'a': texture_pool 0 is too small: give 1 or more"),
+    _recipe(
+        "name: a\ntexture_pool: 3000000000",
+        "recipe 'a': texture_pool 3000000000 is more than the 2^31 textures that can be drawn from",
+    ),
+    _recipe(
+        "name: a\nfill: texture\ntexture_size: 100", "texture size 100 is not possible: use 64, 128, 256, 512 pixels"
+    ),
 ]
 
 YAML = [
