@@ -44,7 +44,7 @@ def _sets(config: Path, videos: str | None, lists: str | None, split: int | None
     from vsr.cli.stages import resolve_configs
     from vsr.data.check import VideoSet
     from vsr.data.clips import ActionClips
-    from vsr.documents import read_yaml
+    from vsr.documents import read_yaml, shown
 
     path = Path(resolve_configs(["check-data", "--config", str(config)])[-1])
     try:
@@ -52,12 +52,20 @@ def _sets(config: Path, videos: str | None, lists: str | None, split: int | None
         kind = data["class_path"].rpartition(".")[2]
     except (AttributeError, TypeError, KeyError) as error:
         raise InputError(f"{config} has no data block with a class_path: give a config of vsr fit") from error
+    block = data.get("init_args") or {}
+    if not isinstance(block, dict):
+        raise InputError(f"{config}: init_args {shown(block)} is no block of settings: correct it")
     given = {"videos": videos, "lists": lists, "split": split}
     usual = {name: parameter.default for name, parameter in inspect.signature(ActionClips).parameters.items()}
-    asked = usual | (data.get("init_args") or {}) | {key: value for key, value in given.items() if value is not None}
+    asked = usual | block | {key: value for key, value in given.items() if value is not None}
     parts: list[dict[str, Any]] = [{}]
     if kind == "VideoMixture":
-        parts = [share for share in asked["shares"] if share.get("recipe") is None]
+        shares = asked.get("shares")
+        if not isinstance(shares, list) or not all(isinstance(share, dict) for share in shares):
+            raise InputError(
+                f"{config}: shares {shown(shares)} is no list of shares: write - {{weight: 1, …}} for each"
+            )
+        parts = [share for share in shares if share.get("recipe") is None]
     if kind not in ("ActionClips", "VideoMixture") or not parts:
         raise InputError(f"{config} has no natural videos: give a config with ActionClips, or with a natural share")
     only_training = kind == "VideoMixture" or asked["use"] == "pretrain"
@@ -66,6 +74,12 @@ def _sets(config: Path, videos: str | None, lists: str | None, split: int | None
         of = asked | {key: part[key] for key in ("videos", "layout", "lists", "split") if part.get(key) is not None}
         if not isinstance(of["videos"], str):
             raise InputError(f"{config} names no videos: give --videos, the folder of the videos")
+        for key in ("split", "num_frames", "stride"):
+            if not isinstance(of[key], int):
+                raise InputError(f"{config}: {key} {shown(of[key])} is not a whole number")
+        for key in ("layout", "lists"):
+            if not isinstance(of[key], str | None):
+                raise InputError(f"{config}: {key} {shown(of[key])} is not a word")
         sets.append(
             VideoSet(
                 of["videos"], of["layout"], of["lists"], of["split"],

@@ -38,6 +38,10 @@ def plain(message: str, cause: BaseException | None, known: list[str], help_comm
     if own := input_error(cause):
         return own
     text = " ".join(message.split())
+    if missing := re.search(r"""Parser key "([^"]+)": Unable to load config ['"]([^'"]+)""", text):
+        return InputError(
+            f"{missing[1]}: no config {missing[2]} that can be read: check its path from where it is named"
+        )
     if kind := _wrong_kind(text, known):
         return InputError(f"{kind} (see {help_command})")
     unknown = re.search(

@@ -157,7 +157,7 @@ def _ucf101(videos: Path, lists: Path, split: int, subset: Subset) -> _Read:
     classes: list[str] = []
     for place, line in _lines(index, "it names the classes, one a line, like '1 ApplyEyeMakeup'"):
         match = re.fullmatch(r"(\d+)\s+(.+)", line)
-        if not match or int(match[1]) != len(classes) + 1:
+        if not match or match[1].lstrip("0") != str(len(classes) + 1):
             raise InputError(f"{place}: {line!r} is not '{len(classes) + 1} Name': number the classes from 1")
         classes.append(match[2])
     # By lower case: the published index says HandStandPushups, the published lists HandstandPushups.
@@ -175,8 +175,8 @@ def _ucf101(videos: Path, lists: Path, split: int, subset: Subset) -> _Read:
         if name.lower() not in label_of:
             raise InputError(f"{place}: class {name!r} is not in {index}{nearest(name, classes)}: correct either")
         label = label_of[name.lower()]
-        if number is not None and int(number) != label + 1:
-            raise InputError(f"{place}: {name} is number {label + 1} in {index}, not {number}: correct either")
+        if number is not None and number.lstrip("0") != str(label + 1):  # it may have more digits than int takes
+            raise InputError(f"{place}: {name} is number {label + 1} in {index}, not {number:.20}: correct either")
         entries.append(_Entry(videos / name / rest, label, place))
     return classes, entries
 
