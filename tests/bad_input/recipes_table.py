@@ -165,51 +165,152 @@ RECIPES = [
 
 YAML = [
     _recipe("", "mine.yaml holds no recipe: write its fields, or a data.init_args.recipe block"),
-    _recipe("name: [", "mine.yaml is not a YAML file: while parsing a flow node expected the node content, but found '<stream end>' at line 1, column 8: name: [ ^"),
-    _recipe("name: a\n\tspeed: [1, 2]", "mine.yaml is not a YAML file: while scanning for the next token found character '\\t' that cannot start any token at line 2, column 1: speed: [1, 2] ^"),
-    _recipe("name: 'a", "mine.yaml is not a YAML file: while scanning a quoted scalar at line 1, column 7: name: 'a ^ found unexpected end of stream at line 1, column 9: name: 'a ^"),
-    _recipe("{name: a: b}", "mine.yaml is not a YAML file: while parsing a flow mapping at line 1, column 1: {name: a: b} ^ expected ',' or '}', but got ':' at line 1, column 9: {name: a: b} ^"),
-    _recipe(b"\xff\xfe\x00name", "mine.yaml is not a YAML file: unacceptable character #x0065: truncated data at position 6"),
-    _recipe(b"name: a\x00b", "mine.yaml is not a YAML file: unacceptable character #x0000: special characters are not allowed at position 7"),
-    _recipe("name: a\n---\nname: b", "mine.yaml is not a YAML file: expected a single document in the stream at line 1, column 1: name: a ^ but found another document at line 2, column 1: --- ^"),
+    _recipe(
+        "name: [",
+        "mine.yaml is not a YAML file: while parsing a flow node expected the node content, but found '<stream end>' at line 1, column 8: name: [ ^",
+    ),
+    _recipe(
+        "name: a\n\tspeed: [1, 2]",
+        "mine.yaml is not a YAML file: while scanning for the next token found character '\\t' that cannot start any token at line 2, column 1: speed: [1, 2] ^",
+    ),
+    _recipe(
+        "name: 'a",
+        "mine.yaml is not a YAML file: while scanning a quoted scalar at line 1, column 7: name: 'a ^ found unexpected end of stream at line 1, column 9: name: 'a ^",
+    ),
+    _recipe(
+        "{name: a: b}",
+        "mine.yaml is not a YAML file: while parsing a flow mapping at line 1, column 1: {name: a: b} ^ expected ',' or '}', but got ':' at line 1, column 9: {name: a: b} ^",
+    ),
+    _recipe(
+        b"\xff\xfe\x00name", "mine.yaml is not a YAML file: unacceptable character #x0065: truncated data at position 6"
+    ),
+    _recipe(
+        b"name: a\x00b",
+        "mine.yaml is not a YAML file: unacceptable character #x0000: special characters are not allowed at position 7",
+    ),
+    _recipe(
+        "name: a\n---\nname: b",
+        "mine.yaml is not a YAML file: expected a single document in the stream at line 1, column 1: name: a ^ but found another document at line 2, column 1: --- ^",
+    ),
     _recipe("name: a\nspeed: [1, 2]\nspeed: [3, 4]", "mine.yaml, line 3: the key 'speed' stands twice: leave one out"),
-    _recipe("!!python/object/apply:os.system ['touch hacked']", "mine.yaml is not a YAML file: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system' at line 1, column 1: !!python/object/apply:os.system ... ^"),
-    _recipe("name: !mine a", "mine.yaml is not a YAML file: could not determine a constructor for the tag '!mine' at line 1, column 7: name: !mine a ^"),
-    _recipe("name: *unknown", "mine.yaml is not a YAML file: found undefined alias 'unknown' at line 1, column 7: name: *unknown ^"),
-    _recipe("<<: 5\nname: a", "mine.yaml is not a YAML file: while constructing a mapping at line 1, column 1: <<: 5 ^ expected a mapping or list of mappings for merging, but found scalar at line 1, column 5: <<: 5 ^"),
-    _recipe("? [1, 2]\n: 3", "mine.yaml is not a YAML file: while constructing a mapping at line 1, column 1: ? [1, 2] ^ found unhashable key at line 1, column 3: ? [1, 2] ^"),
+    _recipe(
+        "!!python/object/apply:os.system ['touch hacked']",
+        "mine.yaml is not a YAML file: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system' at line 1, column 1: !!python/object/apply:os.system ... ^",
+    ),
+    _recipe(
+        "name: !mine a",
+        "mine.yaml is not a YAML file: could not determine a constructor for the tag '!mine' at line 1, column 7: name: !mine a ^",
+    ),
+    _recipe(
+        "name: *unknown",
+        "mine.yaml is not a YAML file: found undefined alias 'unknown' at line 1, column 7: name: *unknown ^",
+    ),
+    _recipe(
+        "<<: 5\nname: a",
+        "mine.yaml is not a YAML file: while constructing a mapping at line 1, column 1: <<: 5 ^ expected a mapping or list of mappings for merging, but found scalar at line 1, column 5: <<: 5 ^",
+    ),
+    _recipe(
+        "? [1, 2]\n: 3",
+        "mine.yaml is not a YAML file: while constructing a mapping at line 1, column 1: ? [1, 2] ^ found unhashable key at line 1, column 3: ? [1, 2] ^",
+    ),
     _recipe("name: 2020-13-41", "mine.yaml is not a YAML file: month must be in 1..12"),
     _recipe("[" * 3000, "mine.yaml is nested more than 50 deep: write it flatter"),
     _recipe("name: a\nspeed: " + "[" * 60 + "]" * 60, "mine.yaml is nested more than 50 deep: write it flatter"),
-    _recipe(f"a: &a [x]\n{_BOMB}\nname: a\nspeed: *f", "mine.yaml means more than 100,000 values with its aliases: write it out"),
+    _recipe(
+        f"a: &a [x]\n{_BOMB}\nname: a\nspeed: *f",
+        "mine.yaml means more than 100,000 values with its aliases: write it out",
+    ),
     _recipe("name: a\nspeed: &x [*x, *x]", "mine.yaml, line 2: an alias stands for itself: write it out"),
-    _recipe("name: a\n#" + " " * 2**20, "mine.yaml is longer than 1,048,576 bytes: that is no recipe or config, give another file"),
-    Case("render folder.yaml", "no recipe file folder.yaml: give the path of a YAML file, or one of acc_dynamic_stylegan, …", {"folder.yaml/inside": ""}),
+    _recipe(
+        "name: a\n#" + " " * 2**20,
+        "mine.yaml is longer than 1,048,576 bytes: that is no recipe or config, give another file",
+    ),
+    Case(
+        "render folder.yaml",
+        "no recipe file folder.yaml: give the path of a YAML file, or one of acc_dynamic_stylegan, …",
+        {"folder.yaml/inside": ""},
+    ),
 ]
 
 CONFIGS = [
-    _config("name: [", "my.yaml is not a YAML file: while parsing a flow node expected the node content, but found '<stream end>' at line 1, column 8: name: [ ^"),
+    _config(
+        "name: [",
+        "my.yaml is not a YAML file: while parsing a flow node expected the node content, but found '<stream end>' at line 1, column 8: name: [ ^",
+    ),
     _config(b"\xff\xfe\x00", "my.yaml is not a YAML file: unacceptable character #x0000: truncated data at position 2"),
     _config("[1, 2]", "Unexpected config: [1, 2] (see vsr fit --help)"),
     _config("model: VideoMAE\nmodel: ActionClassifier", "my.yaml, line 2: the key 'model' stands twice: leave one out"),
-    _config("modle: VideoMAE", "Subcommand 'fit' does not accept option 'modle'; did you mean 'model'? (see vsr fit --help)"),
-    _config("model: VideoMEA\ndata: SyntheticVideos", "model VideoMEA is not the name of a LightningModule or null; did you mean 'VideoMAE'? (see vsr fit --help)"),
+    _config(
+        "modle: VideoMAE", "Subcommand 'fit' does not accept option 'modle'; did you mean 'model'? (see vsr fit --help)"
+    ),
+    _config(
+        "model: VideoMEA\ndata: SyntheticVideos",
+        "model VideoMEA is not the name of a LightningModule or null; did you mean 'VideoMAE'? (see vsr fit --help)",
+    ),
     _config("model: VideoMAE", "the following arguments are required: fit.data (see vsr fit --help)"),
-    _config("model:\n  class_path: subprocess.Popen\n  init_args: {args: touch hacked, shell: true}", "model {'class_path': 'subprocess.Popen', 'init_args': {'args': 'touch hacked', 'she… is not the name of a LightningModule or null (see vsr fit --help)"),
-    _config("trainer: ../nowhere.yaml", "trainer: no config ../nowhere.yaml that can be read: check its path from where it is named"),
+    _config(
+        "model:\n  class_path: subprocess.Popen\n  init_args: {args: touch hacked, shell: true}",
+        "model {'class_path': 'subprocess.Popen', 'init_args': {'args': 'touch hacked', 'she… is not the name of a LightningModule or null (see vsr fit --help)",
+    ),
+    _config(
+        "trainer: ../nowhere.yaml",
+        "trainer: no config ../nowhere.yaml that can be read: check its path from where it is named",
+    ),
     _config("trainer:\n  max_steps: many", "trainer.max_steps many is not a whole number (see vsr fit --help)"),
-    _config("trainer:\n  callbacks:\n  - class_path: Nowhere", "trainer.callbacks [{'class_path': 'Nowhere'}] is not the name of a Callback or null (see vsr fit --help)"),
-    _data("recipe: {name: a, sped: [1, 2]}", "Group 'recipe' does not accept option 'sped'; did you mean 'speed'? (see vsr fit --help)"),
+    _config(
+        "trainer:\n  callbacks:\n  - class_path: Nowhere",
+        "trainer.callbacks [{'class_path': 'Nowhere'}] is not the name of a Callback or null (see vsr fit --help)",
+    ),
+    _data(
+        "recipe: {name: a, sped: [1, 2]}",
+        "Group 'recipe' does not accept option 'sped'; did you mean 'speed'? (see vsr fit --help)",
+    ),
     _data("recipe: {name: a}, size: big", "size big is not a whole number (see vsr fit --help)"),
     _data("name: a, shares: 5", "shares 5 is not a list: write [a, b] (see vsr fit --help)", "VideoMixture"),
-    _data("name: a, shares: [{weight: 1, recpie: acc_shapes}]", "Option 'recpie' is not accepted; did you mean 'recipe'? (see vsr fit --help)", "VideoMixture"),
-    _data("name: a, shares: [{weight: 0.5, recipe: acc_shapes}]", "the weights of the shares (0.5) sum to 0.5: they must sum to 1", "VideoMixture"),
-    _data("name: a, shares: [{weight: 1, recipe: acc_shapes, videos: x}]", "share 0 of 'a' has a recipe and videos: make two shares of it", "VideoMixture"),
+    _data(
+        "name: a, shares: [{weight: 1, recpie: acc_shapes}]",
+        "Option 'recpie' is not accepted; did you mean 'recipe'? (see vsr fit --help)",
+        "VideoMixture",
+    ),
+    _data(
+        "name: a, shares: [{weight: 0.5, recipe: acc_shapes}]",
+        "the weights of the shares (0.5) sum to 0.5: they must sum to 1",
+        "VideoMixture",
+    ),
+    _data(
+        "name: a, shares: [{weight: 1, recipe: acc_shapes, videos: x}]",
+        "share 0 of 'a' has a recipe and videos: make two shares of it",
+        "VideoMixture",
+    ),
     _config("data: 5", "my.yaml has no data block with a class_path: give a config of vsr fit", "check-data my.yaml"),
-    _config("data: {class_path: 5}", "my.yaml has no data block with a class_path: give a config of vsr fit", "check-data my.yaml"),
-    _config("data: {class_path: ActionClips, init_args: 5}", "?", "check-data my.yaml"),
-    _config("data: {class_path: ActionClips, init_args: {videos: videos, num_frames: x}}", "?", "check-data my.yaml"),
-    _config("data: {class_path: VideoMixture, init_args: {shares: 5}}", "?", "check-data my.yaml"),
-    _config("data: {class_path: VideoMixture, init_args: {shares: [5]}}", "?", "check-data my.yaml"),
-    _config("data: {class_path: VideoMixture}", "?", "check-data my.yaml"),
+    _config(
+        "data: {class_path: 5}",
+        "my.yaml has no data block with a class_path: give a config of vsr fit",
+        "check-data my.yaml",
+    ),
+    _config(
+        "data: {class_path: ActionClips, init_args: 5}",
+        "my.yaml: init_args 5 is no block of settings: correct it",
+        "check-data my.yaml",
+    ),
+    _config(
+        "data: {class_path: ActionClips, init_args: {videos: videos, num_frames: x}}",
+        "my.yaml: num_frames 'x' is not a whole number",
+        "check-data my.yaml",
+    ),
+    _config(
+        "data: {class_path: VideoMixture, init_args: {shares: 5}}",
+        "my.yaml: shares 5 is no list of shares: write - {weight: 1, …} for each",
+        "check-data my.yaml",
+    ),
+    _config(
+        "data: {class_path: VideoMixture, init_args: {shares: [5]}}",
+        "my.yaml: shares [5] is no list of shares: write - {weight: 1, …} for each",
+        "check-data my.yaml",
+    ),
+    _config(
+        "data: {class_path: VideoMixture}",
+        "my.yaml: shares null is no list of shares: write - {weight: 1, …} for each",
+        "check-data my.yaml",
+    ),
 ]

@@ -30,6 +30,8 @@ def check_data(
 
     from vsr.data.check import check_videos, summary
 
+    if num_workers is not None and num_workers < 1:
+        raise InputError(f"num_workers {num_workers} is not positive: give 1 or more")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     checked = check_videos(_sets(config, videos, lists, split), out, num_workers or cores)
     print("\n".join(summary(checked, out)))

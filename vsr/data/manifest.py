@@ -2,7 +2,9 @@
 
 import csv
 from collections.abc import Iterable, Mapping
+from errno import EISDIR
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from vsr.data.lists import Item
@@ -39,6 +41,22 @@ def name_in(videos: Path, path: Path) -> str:
     """A video's name in a manifest: a set keeps its manifest when its folder is moved or copied."""
     inside = path.relative_to(videos) if path.is_relative_to(videos) else path.absolute()
     return inside.as_posix()
+
+
+def must_take_a_manifest(path: Path) -> None:
+    """Refuse a place that :func:`write_manifest` couldn't write to, before files are read for hours.
+
+    Raises:
+        InputError: it is a folder, or its folder can't be made or written to.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, "Is a directory")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"can't write {path} ({error.strerror}): give another --out") from error
 
 
 def write_manifest(entries: Iterable[Entry], path: Path) -> None:
