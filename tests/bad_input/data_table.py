@@ -233,29 +233,86 @@ def _sheet(content: object, said: str) -> Case:
 
 
 VIDEOS = [
-    _sheet(b"", "?"),
-    _sheet(b"no video", "?"),
-    _sheet(_LFS, "?"),
-    _sheet(bytes(20_000), "?"),
-    _sheet(_CUT, "?"),
-    _sheet(of("videos/Jump/v_Jump_0.avi", lambda content: content[1000:]), "?"),
-    _sheet(lambda folder: sound(), "?"),
-    _sheet(lambda folder: cut(0.5)(video("libx264", "mp4")), "?"),
-    _sheet(lambda folder: tar(a__avi=b"x"), "?"),
-    Case("corrupt folder.avi sheet.png", "?", {"folder.avi/inside": b""}),
-    Case(_KEYS, "?", {"a.avi": b""}),
-    Case(_KEYS, "?", {"a.avi": _CUT}),
-    Case(_KEYS, "?", {"a.avi": lambda folder: video(frames=1)}),
-    Case(f"{_KEYS} --what reconstructions", "?", {"a.avi": b"no video"}),
-    Case("visualize made/pretrained.ckpt --videos nowhere", "?"),
-    Case("visualize made/pretrained.ckpt --videos textures", "?"),
-    Case("analyze mine --videos 2", "?", {"mine/a.avi": b"", "mine/b.avi": _SOUND}),
-    Case("analyze mine --videos 2", "?", {"mine/a.avi": _CUT, "mine/b.avi": _SOUND}),
-    Case("analyze mine --videos 3", "?", {"mine/a.avi": _SOUND, "mine/b.avi": _SOUND}),
-    Case("analyze mine --videos 2 --frames 30", "?", {"mine/a.avi": _SOUND, "mine/b.avi": _SOUND}),
-    Case("analyze mine --videos 2", "?", {"mine/a.avi": _SOUND, "mine/b.avi": lambda folder: video(height=2, width=2)}),
-    Case(_TEST, "?", {"folders/test/Jump/v_Jump_4.avi": _CUT}),
-    Case(_FIT, "?", {"videos/Jump/v_Jump_0.avi": b"", "videos/Jump/v_Jump_1.avi": b""}),
+    _sheet(b"", "a.avi: empty (0 bytes): copy or download it again, or take it off the list"),
+    _sheet(
+        b"no video",
+        "a.avi: not a readable video (Invalid data found when processing input): copy or download it again, or take it off the list",
+    ),
+    _sheet(_LFS, "a.avi: a Git LFS pointer, not the video itself: fetch it with 'git lfs pull'"),
+    _sheet(
+        bytes(20_000),
+        "a.avi: not a readable video (Invalid data found when processing input): copy or download it again, or take it off the list",
+    ),
+    _sheet(_CUT, "a.avi: cut off or damaged at frame 0: copy or download it again, or take it off the list"),
+    _sheet(
+        of("videos/Jump/v_Jump_0.avi", lambda content: content[1000:]),
+        "a.avi: damaged after frame 20 (Invalid data found when processing input): copy or download it again, or take it off the list",
+    ),
+    _sheet(lambda folder: sound(), "a.avi: has no video stream: copy or download it again, or take it off the list"),
+    _sheet(
+        lambda folder: cut(0.5)(video("libx264", "mp4")),
+        "a.avi: not a readable video (Invalid data found when processing input): copy or download it again, or take it off the list",
+    ),
+    _sheet(
+        lambda folder: tar(a__avi=b"x"),
+        "a.avi: not a readable video (Invalid data found when processing input): copy or download it again, or take it off the list",
+    ),
+    Case("corrupt folder.avi sheet.png", "folder.avi: no such file: check the path", {"folder.avi/inside": b""}),
+    Case(_KEYS, "a.avi: empty (0 bytes): copy or download it again, or take it off the list", {"a.avi": b""}),
+    Case(
+        _KEYS,
+        "a.avi: cut off or damaged at frame 0: copy or download it again, or take it off the list",
+        {"a.avi": _CUT},
+    ),
+    Case(_KEYS, "a.avi has 1 frame, a window 2: give a longer video", {"a.avi": lambda folder: video(frames=1)}),
+    Case(
+        f"{_KEYS} --what reconstructions",
+        "a.avi: not a readable video (Invalid data found when processing input): copy or download it again, or take it off the list",
+        {"a.avi": b"no video"},
+    ),
+    Case(
+        "visualize made/pretrained.ckpt --videos nowhere",
+        "nowhere: no such file or folder: give a video, or the folder of one class's videos",
+    ),
+    Case(
+        "visualize made/pretrained.ckpt --videos textures",
+        "textures holds no videos: give the folder of one class's videos, files that end in .3gp, .asf, .avi, .flv, .m2ts, .m4v, .mkv, .mov, .mp4, .mpeg, .mpg, .mts, .ogv, .ts, .vob, .webm, .wmv",
+    ),
+    Case(
+        "analyze mine --videos 2",
+        "mine/a.avi: empty (0 bytes): copy or download it again, or take it off the list",
+        {"mine/a.avi": b"", "mine/b.avi": _SOUND},
+    ),
+    Case(
+        "analyze mine --videos 2",
+        "mine/a.avi: cut off or damaged at frame 0: copy or download it again, or take it off the list",
+        {"mine/a.avi": _CUT, "mine/b.avi": _SOUND},
+    ),
+    Case(
+        "analyze mine --videos 3",
+        "mine has 2 videos, 3 were asked for: give --videos 2",
+        {"mine/a.avi": _SOUND, "mine/b.avi": _SOUND},
+    ),
+    Case(
+        "analyze mine --videos 2 --frames 30",
+        "mine/a.avi has 20 frames, 30 were asked for: give --frames 20",
+        {"mine/a.avi": _SOUND, "mine/b.avi": _SOUND},
+    ),
+    Case(
+        "analyze mine --videos 2",
+        "mine/a.avi has frames of 32 x 24 px: statistics need 64 or more, give larger videos",
+        {"mine/a.avi": _SOUND, "mine/b.avi": lambda folder: video(height=2, width=2)},
+    ),
+    Case(
+        _TEST,
+        "folders/test/Jump/v_Jump_4.avi: cut off or damaged at frame 0: copy or download it again, or take it off the list",
+        {"folders/test/Jump/v_Jump_4.avi": _CUT},
+    ),
+    Case(
+        _FIT,
+        "2 of 8 training videos can't be read, more than max_bad_share 0.01 allows: videos/Jump/v_Jump_0.avi, videos/Jump/v_Jump_1.avi: mend them, take them off the list or raise max_bad_share; the first is videos/Jump/v_Jump_0.avi: empty (0 bytes): copy or download it again, or take it off the list",
+        {"videos/Jump/v_Jump_0.avi": b"", "videos/Jump/v_Jump_1.avi": b""},
+    ),
 ]
 
 _RENDER = "render acc_images --size 32 --out a.png --texture_folder"
