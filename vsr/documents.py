@@ -43,7 +43,8 @@ def read_yaml(path: Path) -> Any:
 
 def said(error: Exception) -> str:
     """An error's message in one line, without YAML's name for a text that came from no file."""
-    return " ".join(str(error).replace('in "<unicode string>", ', "at ").replace('in "<byte string>", ', "at ").split())
+    text = str(error)[:2000].replace('in "<unicode string>", ', "at ").replace('in "<byte string>", ', "at ")
+    return " ".join(text.split())[:500]
 
 
 def shown(value: object) -> str:
@@ -66,16 +67,17 @@ def _must_be_flat(path: Path, text: bytes) -> None:
 
 def _must_be_plain(path: Path, root: yaml.Node) -> None:
     """Refuse keys that stand twice, and aliases that stand for themselves or for too much."""
-    sizes: dict[int, int] = {}  # of nodes, aliases followed; 0 while one is being looked at
+    seen: dict[int, tuple[int, int] | None] = {}  # values and levels of nodes, aliases followed; None on the way there
 
-    def size(node: yaml.Node) -> int:
+    def measure(node: yaml.Node) -> tuple[int, int]:
         if not isinstance(node, yaml.CollectionNode):
-            return 1
-        if id(node) in sizes:
-            if sizes[id(node)] == 0:
+            return 1, 0
+        if id(node) in seen:
+            known = seen[id(node)]
+            if known is None:
                 raise InputError(f"{path}, {_line(node)}: an alias stands for itself: write it out")
-            return sizes[id(node)]
-        sizes[id(node)] = 0
+            return known
+        seen[id(node)] = None
         parts = node.value
         if isinstance(node, yaml.MappingNode):
             keys = set()
@@ -84,13 +86,16 @@ def _must_be_plain(path: Path, root: yaml.Node) -> None:
                     raise InputError(f"{path}, {_line(key)}: the key {shown(key.value)} stands twice: leave one out")
                 keys.add((key.tag, str(key.value)))
             parts = [part for pair in node.value for part in pair]
-        total = 1 + sum(map(size, parts))
-        if total > _MOST_VALUES:
+        inside = [measure(part) for part in parts]
+        values, levels = 1 + sum(n for n, _ in inside), 1 + max((depth for _, depth in inside), default=0)
+        if values > _MOST_VALUES:
             raise InputError(f"{path} means more than {_MOST_VALUES:,} values with its aliases: write it out")
-        sizes[id(node)] = total
-        return total
+        if levels > _DEEPEST:
+            raise InputError(f"{path} is nested more than {_DEEPEST} deep with its aliases: write it flatter")
+        seen[id(node)] = values, levels
+        return values, levels
 
-    size(root)
+    measure(root)
 
 
 def _line(node: yaml.Node) -> str:

@@ -346,7 +346,9 @@ def recipe_from_dict(content: dict[str, Any], place: str) -> Recipe:
         for one in value if several else [value]:
             if choices and one not in choices:
                 given = shown(one)
-                raise InputError(f"{place}: {key} {given} is not in {', '.join(choices)}{nearest(str(one), choices)}")
+                raise InputError(
+                    f"{place}: {key} {given} is not in {', '.join(choices)}{nearest(one if isinstance(one, str) else '', choices)}"
+                )
         if not choices and not _is(value, kind):
             raise InputError(f"{place}: {key} {shown(value)} is not {_wanted(kind)}")
     if "name" not in content:
@@ -368,7 +370,7 @@ def _is(value: Any, kind: Any) -> bool:
     if parts:
         return any(_is(value, part) for part in parts)
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, float) or (isinstance(value, int) and value.bit_length() < 1000 and _is(value, int))
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
