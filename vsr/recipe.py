@@ -345,10 +345,8 @@ def recipe_from_dict(content: dict[str, Any], place: str) -> Recipe:
         several = isinstance(value, list | tuple) and get_origin(kind) is not Literal
         for one in value if several else [value]:
             if choices and one not in choices:
-                given = shown(one)
-                raise InputError(
-                    f"{place}: {key} {given} is not in {', '.join(choices)}{nearest(one if isinstance(one, str) else '', choices)}"
-                )
+                hint = nearest(one, choices) if isinstance(one, str) else ""
+                raise InputError(f"{place}: {key} {shown(one)} is not in {', '.join(choices)}{hint}")
         if not choices and not _is(value, kind):
             raise InputError(f"{place}: {key} {shown(value)} is not {_wanted(kind)}")
     if "name" not in content:
