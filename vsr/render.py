@@ -194,9 +194,12 @@ def drawn_on(device: torch.device | str) -> torch.device:
     """Where the pixels of clips for ``device`` are made, and their textures kept.
 
     Raises:
-        InputError: there is no such CUDA device.
+        InputError: there is no such device.
     """
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device {device!r} is not known: use cpu, or cuda") from error
     if device.type != "cuda":
         return torch.device("cpu")
     count = torch.cuda.device_count()

@@ -205,77 +205,161 @@ COMMANDS = [
     Case(f"{_FINE} --data.videos nowhere", "videos nowhere: no such folder: give the folder that holds the videos"),
     Case(f"{_FINE} --data.held_out 1", "held_out 1.0 is not a share: give 0 or more, less than 1"),
     Case(f"{_FINE} --data.rand_augment 11", "rand_augment 11.0 is no magnitude: give 0 .. 10, or null for none"),
-    Case(f"{_FINE} --data.num_workers -1", "?"),
-    Case(f"{_FINE} --data.max_bad_share 1", "?"),
-    Case(f"{_FINE} --data.global_batch_size 9", "?"),
-    Case(f"{_FINE} --model.mixup 2", "?"),
-    Case(f"{_FINE} --model.layer_decay 0", "?"),
-    Case(f"{_FINE} --config configs/probe/folders.yaml --model.base_lr [1,1]", "?"),
+    Case(f"{_FINE} --data.num_workers -1", "num_workers -1 is negative: give 0 or more"),
+    Case(f"{_FINE} --data.max_bad_share 1", "max_bad_share 1.0 is not a share: give 0 or more, less than 1"),
+    Case(
+        f"{_FINE} --data.global_batch_size 9",
+        "global_batch_size 9 is more than the 8 videos of the training list: use 8 or fewer",
+    ),
+    Case(f"{_FINE} --model.mixup 2", "mixup 2.0 is not in 0 .. 1: give more than 0, up to 1, or 0 for none"),
+    Case(
+        f"{_FINE} --model.layer_decay 0", "layer_decay 0.0 is not in 0 .. 1: give more than 0, up to 1, or 1 for none"
+    ),
+    Case(
+        f"{_FINE} --config configs/probe/folders.yaml --model.base_lr [1,1]",
+        "base_lr [1.0, 1.0] names no or equal values: give one, or several that differ",
+    ),
     # validate, test
-    Case("validate", "?"),
-    Case("test --config configs/finetune/folders.yaml --data.videos nowhere", "?"),
-    Case(f"validate {_LAPTOP}", "?"),
+    Case("validate", "the following arguments are required: validate.data, validate.model (see vsr validate --help)"),
+    Case(
+        "test --config configs/finetune/folders.yaml --data.videos nowhere",
+        "videos nowhere: no such folder: give the folder that holds the videos",
+    ),
+    Case(f"validate {_LAPTOP}", "…validation…"),
     Case(
         f"test --config configs/test/ucf101p.yaml {TINY} --data.videos videos --data.lists lists "
         "--model.checkpoint made/classifier.ckpt --data.perturbations jpg",
-        "?",
+        "no perturbation 'jpg'…: choose from …",
     ),
     # plan
-    Case("plan", "?"),
-    Case("plan --config configs/pretrain/acc_shape.yaml", "?"),
-    Case(f"plan {_LAPTOP} --trainer.max_step 3", "?"),
-    Case(f"plan {_LAPTOP} --trainer.accelerator cpu --trainer.devices 3", "?"),
-    Case("plan --config configs/finetune/ucf101.yaml --data.videos nowhere", "?"),
+    Case("plan", "vsr plan needs a run: give the options of vsr fit, such as --config configs/pretrain/NAME.yaml"),
+    Case(
+        "plan --config configs/pretrain/acc_shape.yaml",
+        "no config file configs/pretrain/acc_shape.yaml; did you mean 'configs/pretrain/acc_shapes.yaml'?: give a path, or one of vsr's configs/",
+    ),
+    Case(
+        f"plan {_LAPTOP} --trainer.max_step 3",
+        "unrecognized arguments: --trainer.max_step 3; did you mean 'max_steps'? (see vsr fit --help)",
+    ),
+    Case(
+        f"plan {_LAPTOP} --trainer.accelerator cpu --trainer.devices 3",
+        "global_batch_size 16 can't be shared equally by 3 devices: use 15 or 18 clips, or 2 devices",
+    ),
+    Case(
+        "plan --config configs/finetune/ucf101.yaml --data.videos nowhere",
+        "videos nowhere: no such folder: give the folder that holds the videos",
+    ),
     # check-data
-    Case("check-data", "?"),
-    Case("check-data nowhere.yaml", "?"),
-    Case("check-data configs/pretrain/acc_shapes.yaml", "?"),
-    Case("check-data configs/scale/laptop.yaml", "?"),
-    Case("check-data configs/finetune/ucf101.yaml", "?"),
+    Case("check-data", "the following arguments are required: config (see vsr check-data --help)"),
+    Case("check-data nowhere.yaml", "no config file nowhere.yaml: give a path, or one of vsr's configs/"),
+    Case(
+        "check-data configs/pretrain/acc_shapes.yaml",
+        "configs/pretrain/acc_shapes.yaml has no natural videos: give a config with ActionClips, or with a natural share",
+    ),
+    Case(
+        "check-data configs/scale/laptop.yaml",
+        "configs/scale/laptop.yaml has no data block with a class_path: give a config of vsr fit",
+    ),
+    Case(
+        "check-data configs/finetune/ucf101.yaml",
+        "configs/finetune/ucf101.yaml names no videos: give --videos, the folder of the videos",
+    ),
     # corrupt
-    Case("corrupt videos", "?"),
-    Case("corrupt nowhere out", "?"),
-    Case("corrupt nowhere sheet.png", "?"),
-    Case("corrupt textures out", "?"),
-    Case("corrupt videos sheet.png", "?"),
-    Case("corrupt videos videos/out", "?"),
-    Case("corrupt videos lists", "?"),
-    Case("corrupt videos lists/classInd.txt", "?"),
-    Case("corrupt videos/Jump/v_Jump_0.avi out", "?"),
-    Case("corrupt videos out --perturbations jpg", "?"),
-    Case("corrupt videos out --perturbations jpeg jpeg", "?"),
-    Case("corrupt videos out --perturbations", "?"),
-    Case("corrupt videos out --severities 6", "?"),
-    Case("corrupt videos out --severities high", "?"),
-    Case("corrupt videos out --workers 0", "?"),
-    Case("corrupt videos out --seed -1", "?"),
+    Case("corrupt videos", "the following arguments are required: dst (see vsr corrupt --help)"),
+    Case("corrupt nowhere out", "nowhere: no such folder: give the folder of the videos"),
+    Case("corrupt nowhere sheet.png", "nowhere: no such file: check the path"),
+    Case("corrupt textures out", "textures holds … and no video: give a folder with files that end in .3gp, …"),
+    Case("corrupt videos sheet.png", "videos: no such file: check the path"),
+    Case(
+        "corrupt videos videos/out",
+        "videos/out lies in videos, whose videos it would then be counted among: give a DST outside",
+    ),
+    Case(
+        "corrupt videos lists",
+        "lists holds Jump_test_split1.txt and no manifest.jsonl: give a new or an empty folder as DST",
+    ),
+    Case("corrupt videos lists/classInd.txt", "can't write lists/classInd.txt (File exists): give another DST"),
+    Case(
+        "corrupt videos/Jump/v_Jump_0.avi out",
+        "videos/Jump/v_Jump_0.avi is a file: give a folder of videos, or for a sheet of this one a DST ending in .png",
+    ),
+    Case("corrupt videos out --perturbations jpg", "no perturbation 'jpg'…: choose from …"),
+    Case(
+        "corrupt videos out --perturbations jpeg jpeg", "perturbations ['jpeg', 'jpeg'] names one twice: name each once"
+    ),
+    Case(
+        "corrupt videos out --perturbations", "argument --perturbations: expected one argument (see vsr corrupt --help)"
+    ),
+    Case("corrupt videos out --severities 6", "severity 6 is none of 1 .. 5: the benchmark has five"),
+    Case("corrupt videos out --severities high", "severities …high… (see vsr corrupt --help)"),
+    Case("corrupt videos out --workers 0", "0 workers can't work: give 1 or more"),
+    Case("corrupt videos out --seed -1", "seed -1 is outside 0 .. 2^64 - 1: choose another seed"),
     # analyze
-    Case("analyze", "?"),
-    Case("analyze acc_shape", "?"),
-    Case("analyze textures", "?"),
-    Case("analyze acc_shapes acc_shapes", "?"),
-    Case("analyze acc_shapes --videos 0", "?"),
-    Case("analyze acc_shapes --video 3", "?"),
-    Case("analyze acc_textures --videos 10000", "?"),
-    Case("analyze acc_shapes --frames 1000", "?"),
-    Case("analyze acc_shapes --seed -1 --videos 2", "?"),
-    Case("analyze acc_shapes --device tpu9", "?"),
-    Case("analyze acc_shapes --against nowhere", "?"),
-    Case("analyze acc_shapes --accuracies nowhere", "?"),
-    Case("analyze acc_shapes --out lists/classInd.txt --videos 2 --frames 1", "?"),
+    Case("analyze", "the following arguments are required: datasets (see vsr analyze --help)"),
+    Case(
+        "analyze acc_shape", "no dataset 'acc_shape'; did you mean 'acc_shapes'?: give one of acc_dynamic_stylegan, …"
+    ),
+    Case("analyze textures", "textures has no videos: give a folder with files that end in .3gp, …"),
+    Case(
+        "analyze acc_shapes acc_shapes",
+        "two datasets are called 'acc_shapes': give each once, and folders names of their own",
+    ),
+    Case("analyze acc_shapes --videos 0", "videos 0 and frames 10: statistics need 2 videos and 1 frame or more"),
+    Case(
+        "analyze acc_shapes --video 3",
+        "unrecognized arguments: --video 3; did you mean 'videos'? (see vsr analyze --help)",
+    ),
+    Case(
+        "analyze acc_textures --videos 10000",
+        "'acc_textures' has 9537 videos, 10000 were asked for: give --videos 9537",
+    ),
+    Case(
+        "analyze acc_shapes --frames 1000",
+        "'acc_shapes' has videos of 100 frames, too few for 1000 each: give --frames 100",
+    ),
+    Case("analyze acc_shapes --seed -1 --videos 2", "seed -1 is outside 0 .. 2^64 - 1: choose another seed"),
+    Case("analyze acc_shapes --device tpu9", "device 'tpu9' is not known: use cpu, or cuda"),
+    Case("analyze acc_shapes --against nowhere", "nowhere: no such folder: give a folder of videos"),
+    Case(
+        "analyze acc_shapes --accuracies nowhere",
+        "nowhere has no results.json of vsr test of a network that was pre-trained: give the folder of such runs",
+    ),
+    Case(
+        "analyze acc_shapes --out lists/classInd.txt --videos 2 --frames 1",
+        "can't write lists/classInd.txt (File exists): give another --out",
+    ),
     # visualize
-    Case("visualize", "?"),
-    Case("visualize --dataset acc_shapes", "?"),
-    Case("visualize made/pretrained.ckpt", "?"),
-    Case(f"{_KEYS} --videos folders", "?"),
-    Case("visualize made/pretrained.ckpt --dataset acc_shape", "?"),
-    Case(f"{_KEYS} --index -1", "?"),
-    Case(f"{_KEYS} --shown 0", "?"),
-    Case(f"{_KEYS} --pca_frames 0", "?"),
-    Case(f"{_KEYS} --seed -1", "?"),
-    Case(f"{_KEYS} --what thoughts", "?"),
-    Case(f"{_KEYS} --what reconstructions --mask_ratio 1 --shown 1", "?"),
-    Case(f"{_KEYS} --what reconstructions --epoch -1 --shown 1", "?"),
-    Case(f"{_KEYS} --what reconstructions --stride 99 --shown 1", "?"),
-    Case(f"{_KEYS} --out lists/classInd.txt --shown 1 --pca_videos 1 --pca_frames 4", "?"),
+    Case("visualize", "the following arguments are required: checkpoints (see vsr visualize --help)"),
+    Case(
+        "visualize --dataset acc_shapes", "the following arguments are required: checkpoints (see vsr visualize --help)"
+    ),
+    Case(
+        "visualize made/pretrained.ckpt",
+        "what is to be shown? Give either --videos, a folder or file, or --dataset, a name",
+    ),
+    Case(
+        f"{_KEYS} --videos folders", "what is to be shown? Give either --videos, a folder or file, or --dataset, a name"
+    ),
+    Case(
+        "visualize made/pretrained.ckpt --dataset acc_shape",
+        "no dataset 'acc_shape'; did you mean 'acc_shapes'?: give one of acc_dynamic_stylegan, …",
+    ),
+    Case(f"{_KEYS} --index -1", "index -1 is outside 'acc_shapes', which has videos 0 .. 4294967295"),
+    Case(f"{_KEYS} --shown 0", "shown 0 is not positive: give 1 or more"),
+    Case(f"{_KEYS} --pca_frames 0", "pca_frames 0 is not positive: give 1 or more"),
+    Case(f"{_KEYS} --seed -1", "seed -1 is outside 0 .. 2^64 - 1: choose another seed"),
+    Case(f"{_KEYS} --what thoughts", "what thoughts is not in keys, reconstructions (see vsr visualize --help)"),
+    Case(
+        f"{_KEYS} --what reconstructions --mask_ratio 1 --shown 1",
+        "mask_ratio 1.0 masks 4 of the 4 tubes of a slice, which leaves none to see: choose at least 0.25 and less than 1",
+    ),
+    Case(f"{_KEYS} --what reconstructions --epoch -1 --shown 1", "epoch -1 is outside 0 .. 4294967295: give another"),
+    Case(
+        f"{_KEYS} --what reconstructions --stride 99 --shown 1",
+        "a clip of 4 frames, 99 apart, spans 298 frames, but videos of 'acc_shapes' have as few as 100: lower num_frames or stride",
+    ),
+    Case(
+        f"{_KEYS} --out lists/classInd.txt --shown 1 --pca_videos 1 --pca_frames 4",
+        "can't write lists/classInd.txt…: give …",
+    ),
 ]

@@ -181,25 +181,83 @@ CHECKPOINTS = [
         "lists/classInd.txt (SHA-256 2c1e1664adbd43a6…) is not the TorchScript file of an I3D, i3d_torchscript.pt: PytorchStreamReader failed reading zip archive: not a ZIP archive; give the path of that file",
     ),
     Case(f"{_FIT} --model.checkpoint nowhere.ckpt", "checkpoint nowhere.ckpt: no such file; check the path"),
-    Case(f"{_FIT} --model.checkpoint lists/classInd.txt", "?"),
-    Case(f"{_FIT} --model.checkpoint made/pretrained.ckpt --model.size small", "?"),
-    Case(f"{_FIT} --model.checkpoint made/pretrained.ckpt --model.patch_size 16", "?"),
-    Case(f"{_TEST} made/pretrained.ckpt", "?"),
-    Case(_TEST.removesuffix(" --model.checkpoint"), "?"),
-    Case(f"{_TEST} made/classifier.ckpt --config configs/probe/folders.yaml", "?"),
-    Case(f"{_RESUME} nowhere.ckpt", "?"),
-    Case(f"{_RESUME} lists/classInd.txt", "?"),
-    Case(f"{_RESUME} lists", "?"),
-    Case(f"{_RESUME} a.ckpt", "?", {"a.ckpt": of("made/pretrained.ckpt", cut(0.9))}),
-    Case(f"{_RESUME} a.ckpt", "?", {"a.ckpt": lambda folder: saved({})}),
-    Case(f"{_RESUME} made/classifier.ckpt", "?"),
-    Case(f"{_RESUME} made/pretrained.ckpt --data.seed 1", "?"),
-    Case(f"{_RESUME} made/pretrained.ckpt --data.recipe.num_objects 3", "?"),
-    _resumed("?", provenance=5),
-    _resumed("?", provenance={}),
-    _resumed("?", hyper_parameters=5),
-    _resumed("?", global_step="x"),
-    _resumed("?", state_dict={}),
-    _resumed("?", optimizer_states=[]),
-    _resumed("?", loops=5),
+    Case(
+        f"{_FIT} --model.checkpoint lists/classInd.txt",
+        "checkpoint lists/classInd.txt can't be read, it is damaged or cut short: use another, or copy it again",
+    ),
+    Case(
+        f"{_FIT} --model.checkpoint made/pretrained.ckpt --model.size small",
+        "checkpoint made/pretrained.ckpt is width 192, depth 6; model is width 384, depth 12: give --model.init_args.size tiny",
+    ),
+    Case(
+        f"{_FIT} --model.checkpoint made/pretrained.ckpt --model.patch_size 16",
+        "checkpoint made/pretrained.ckpt has tubes of 2 frames x 8 px, the model of 2 frames x 16 px: give --model.init_args.tubelet_size 2 --model.init_args.patch_size 8",
+    ),
+    Case(
+        f"{_TEST} made/pretrained.ckpt",
+        "made/pretrained.ckpt has no classification head: this is a pre-training checkpoint, fine-tune it first with vsr fit … --model.init_args.checkpoint made/pretrained.ckpt",
+    ),
+    Case(
+        _TEST.removesuffix(" --model.checkpoint"),
+        "vsr test needs --model.init_args.checkpoint with a fine-tuned classifier: give runs/…/checkpoints/last.ckpt of a fine-tuning run",
+    ),
+    Case(
+        f"{_TEST} made/classifier.ckpt --config configs/probe/folders.yaml",
+        "made/classifier.ckpt has no head of a linear probe: this is a fine-tuned classifier, test it with its own configs/finetune/, or fit the probe first with vsr fit … --model.init_args.checkpoint made/classifier.ckpt",
+    ),
+    Case(f"{_RESUME} nowhere.ckpt", "--ckpt_path nowhere.ckpt: there is no such checkpoint; check the path"),
+    Case(
+        f"{_RESUME} lists/classInd.txt",
+        "--ckpt_path lists/classInd.txt: it is damaged or cut short: give another checkpoint",
+    ),
+    Case(f"{_RESUME} lists", "--ckpt_path lists: it is damaged or cut short: give another checkpoint"),
+    Case(
+        f"{_RESUME} a.ckpt",
+        "--ckpt_path a.ckpt: it is damaged or cut short: give another checkpoint",
+        {"a.ckpt": of("made/pretrained.ckpt", cut(0.9))},
+    ),
+    Case(
+        f"{_RESUME} a.ckpt",
+        "--ckpt_path a.ckpt: it is no checkpoint of vsr fit (…missing), so no run can go on from it; to start from its weights give it as --model.checkpoint",
+        {"a.ckpt": lambda folder: saved({})},
+    ),
+    Case(
+        f"{_RESUME} made/classifier.ckpt",
+        "--ckpt_path made/classifier.ckpt is a checkpoint of ActionClassifier, but this run trains VideoMAE: --ckpt_path goes on with a run of the same stage",
+    ),
+    Case(
+        f"{_RESUME} made/pretrained.ckpt --data.seed 1",
+        "--ckpt_path made/pretrained.ckpt is of another run: seed 0 there, 1 here…. Give this one the same settings, or start it anew with --run NAME",
+    ),
+    Case(
+        f"{_RESUME} made/pretrained.ckpt --data.recipe.num_objects 3",
+        "--ckpt_path made/pretrained.ckpt is of another run: recipe.num_objects 500 there, 3 here. Give this one the same settings, or start it anew with --run NAME",
+    ),
+    _resumed(
+        "--ckpt_path a.ckpt: its provenance can't be a run's, someone has changed it: give another checkpoint",
+        provenance=5,
+    ),
+    _resumed(
+        "--ckpt_path a.ckpt: its provenance can't be a run's, someone has changed it: give another checkpoint",
+        provenance={},
+    ),
+    _resumed(
+        "--ckpt_path a.ckpt: its hyper_parameters can't be a run's, someone has changed it: give another checkpoint",
+        hyper_parameters=5,
+    ),
+    _resumed(
+        "--ckpt_path a.ckpt: its global_step can't be a run's, someone has changed it: give another checkpoint",
+        global_step="x",
+    ),
+    _resumed(
+        "--ckpt_path a.ckpt: its weights or its optimiser's state aren't this network's, someone has changed it: give another checkpoint",
+        state_dict={},
+    ),
+    _resumed(
+        "--ckpt_path a.ckpt: its weights or its optimiser's state aren't this network's, someone has changed it: give another checkpoint",
+        optimizer_states=[],
+    ),
+    _resumed(
+        "--ckpt_path a.ckpt: its loops can't be a run's, someone has changed it: give another checkpoint", loops=5
+    ),
 ]
