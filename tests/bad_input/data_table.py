@@ -248,6 +248,10 @@ VIDEOS = [
         of("videos/Jump/v_Jump_0.avi", lambda content: content[1000:]),
         "a.avi: damaged after frame 20 (Invalid data found when processing input): copy or download it again, or take it off the list",
     ),
+    _sheet(
+        of("videos/Jump/v_Jump_0.avi", lambda content: content.replace(b"FMP4", b"ZZZZ")),
+        "a.avi: its codec is none that FFmpeg knows, or its header is damaged: copy or download it again, or take it off the list",
+    ),
     _sheet(lambda folder: sound(), "a.avi: has no video stream: copy or download it again, or take it off the list"),
     _sheet(
         lambda folder: cut(0.5)(video("libx264", "mp4")),
