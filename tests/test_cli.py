@@ -230,56 +230,6 @@ def test_rendered_clip_is_what_training_sees():
         assert off.mean() < 12  # a gif has 256 colours
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("fti", "no verb 'fti'; did you mean 'fit'?"),
-        ("render acc_shape", "no dataset 'acc_shape'; did you mean 'acc_shapes'?"),
-        ("render acc_textures --index 9537", "index 9537 is outside 'acc_textures', which has videos 0 .. 9536"),
-        ("render acc_shapes --index x", "Got value: x"),
-        ("render acc_shapes --idx 3", "--idx 3; did you mean 'index'?"),
-        ("render acc_shapes --out a.avi", "can't write a.avi: give --out a file ending in .mp4, .gif or .png"),
-        ("render acc_shapes --out /proc/none/a.png", "can't write /proc/none/a.png"),
-        ("render acc_images", "give texture_folder"),
-        ("render acc_images --texture_folder nowhere", "texture folder nowhere does not exist"),
-        ("render acc_shapes_ucf101_25pct", "is a mixture, not one recipe: name one of its parts (acc_shapes, natural"),
-        ("fit --config configs/pretrain/acc_shapes_ucf101_25pct.yaml", "--data.videos"),
-        ("fit --config configs/pretrain/acc_textures.yaml --texture_size 100", "texture size 100 is not possible"),
-        ("fit --config configs/pretrain/acc_shape.yaml", "did you mean 'configs/pretrain/acc_shapes.yaml'?"),
-        ("fit --config configs/pretrain/acc_shapes.yaml --data.recipe.sped [1,2]", "did you mean 'speed'?"),
-        ("fit --config configs/pretrain/acc_shapes.yaml --data.recipe.speed [2,1]", "is reversed: write [1.0, 2.0]"),
-        (
-            "fit --config configs/pretrain/acc_shapes.yaml --data.recipe.num_objects 0",
-            "num_objects 0 leaves the frame empty",
-        ),
-        ("fit --config configs/pretrain/acc_shapes.yaml --data.size 100", "100"),
-        ("fit --config configs/pretrain/acc_shapes.yaml --data.num_frames 15", "15"),
-        ("fit --config configs/pretrain/acc_shapes.yaml --data.num_frames 32", "spans 125 frames"),
-        ("fit --config configs/pretrain/acc_shapes.yaml --model.mask_ratio 1", "mask_ratio"),
-        ("fit --config configs/pretrain/acc_shapes.yaml --model.size huuge", "huuge"),
-        ("fit --config configs/pretrain/acc_shapes.yaml --trainer.max_step 3", "did you mean 'max_steps'?"),
-        ("fit --config configs/finetune/ucf101.yaml --data.videos nowhere", "nowhere"),
-        ("fit --config configs/finetune/ucf101.yaml --data.vidoes x", "did you mean 'videos'?"),
-        ("fit --config configs/pretrain/acc_images.yaml", "give texture_folder"),
-        (
-            "fit --config configs/pretrain/acc_shapes.yaml --trainer.accelerator cpu --trainer.devices 3",
-            "global_batch_size 256 can't be shared equally by 3 devices: use 255 or 258 clips, or 2 devices",
-        ),
-        (
-            "fit --config configs/pretrain/acc_shapes.yaml --trainer.max_epochs -1 --trainer.max_steps -1",
-            "give --trainer.max_epochs or max_steps",
-        ),
-        ("render acc_shapes --truth", "add --clip"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_status_2(words, message, capsys):
-    run(*words.split(), expect=2)
-    err = [line for line in capsys.readouterr().err.splitlines() if "vsr: error:" in line]
-    assert len(err) == 1
-    assert message in err[0]
-    assert not Path("runs").exists()
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", ["gpu", "cuda"])
 def test_a_gpu_that_is_not_there_is_refused(name, capsys):

@@ -93,27 +93,6 @@ def test_fine_tuning_is_planned_too(clips, capsys):  # noqa: F811
     assert sorted(Path().rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("", "give the options of vsr fit"),
-        ("--config configs/pretrain/acc_shape.yaml", "did you mean 'configs/pretrain/acc_shapes.yaml'?"),
-        ("--config configs/pretrain/acc_shapes.yaml --trainer.max_step 3", "did you mean 'max_steps'?"),
-        ("--config configs/finetune/ucf101.yaml --data.videos nowhere", "nowhere"),
-        (
-            "--config configs/pretrain/acc_shapes.yaml --config configs/scale/laptop.yaml --trainer.devices 3",
-            "global_batch_size 16 can't be shared equally by 3 devices",
-        ),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_status_2(words, message, capsys):
-    run("plan", *words.split(), expect=2)
-    err = [line for line in capsys.readouterr().err.splitlines() if "vsr: error:" in line]
-    assert len(err) == 1
-    assert message in err[0]
-    assert not list(Path().iterdir())
-
-
 def test_clips_that_cannot_be_decoded_are_refused(clips, capsys):  # noqa: F811
     for path in (clips / "folders").rglob("*.avi"):
         path.write_bytes(b"no video")

@@ -9,6 +9,16 @@ class InputError(ValueError):
     """
 
 
+def must_name_a_folder(what: str, name: str) -> None:
+    """Refuse a name that leads elsewhere than to one folder.
+
+    Raises:
+        InputError: it is blank, ``.`` or ``..``, or has a slash or what can't be printed.
+    """
+    if not name.strip() or name in (".", "..") or any(c in "/\\" or not c.isprintable() for c in name):
+        raise InputError(f"{what} {name!r} can't name a folder: give letters, digits and _, such as my_set")
+
+
 def nearest(word: str, known: list[str]) -> str:
     """The hint ``; did you mean 'x'?`` for the known word most like ``word``, or an empty string."""
     import difflib

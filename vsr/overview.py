@@ -47,8 +47,11 @@ def render_all(
     banks: dict[Recipe, TextureBank] = {}
     times = _times()
     others = sorted({*dataset_names()} - {*PROGRESSION, *VARIANTS})
-    for name in tqdm([*PROGRESSION, *VARIANTS, *others], desc="datasets", unit="", leave=False):
-        parts = [small_pool(part, seed, texture_folder, max_textures) for part in recipes_of(name)]
+    every = {  # before anything is drawn, as it may be refused
+        name: [small_pool(part, seed, texture_folder, max_textures) for part in recipes_of(name)]
+        for name in (*PROGRESSION, *VARIANTS, *others)
+    }
+    for name, parts in tqdm(every.items(), desc="datasets", unit="", leave=False):
         if texture_folder is None:
             parts = [part for part in parts if not (part.textured and "images" in part.sources)]
         if not parts:

@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from types import NoneType
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from vsr.errors import InputError, nearest
+from vsr.documents import read_yaml, shown
+from vsr.errors import InputError, must_name_a_folder, nearest
 
 CONFIGS = next(p for p in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if p.is_dir())
 """The YAML files: beside the package in a checkout, inside it in a wheel."""
@@ -65,6 +66,11 @@ VARIANTS: dict[str, tuple[str, frozenset[str]]] = {
     "saturated_images_300k_image_background": ("acc_images_300k_image_background", frozenset({"fill"})),
 }
 """The others that are one recipe ([P] tables 2, 3, 9, 10, 12): a dataset, and the fields in which they differ."""
+
+_TOO_LARGE = 2**24  # in float32, places beyond it are no longer told apart by a pixel
+_MOST = {"size": 2**15, "duration": 2**20, "num_objects": 2**20, "texture_frames": 2**20, "texture_size": 2**15,
+         "num_videos": 2**32, "epoch_size": 2**32}  # fmt: skip
+"""Of fields that memory or the numbers of videos limit: far more than any machine can draw."""
 
 Source = Literal["statistical", "stylegan_oriented", "stylegan_high_freq", "images"]
 
@@ -148,8 +154,12 @@ class Recipe:
     epoch_size: int = 9537
 
     def __post_init__(self) -> None:
+        must_name_a_folder("recipe name", self.name)
         for field in fields(self):
             value = getattr(self, field.name)
+            numbers = [x for x in (value if isinstance(value, tuple) else [value]) if isinstance(x, float)]
+            if not all(abs(x) < _TOO_LARGE for x in numbers):
+                raise self._bad(field.name, "is out of all proportion: give numbers of less than 2^24")
             if field.name != "texture_source" and isinstance(value, tuple) and not value[0] <= value[1]:
                 raise self._bad(field.name, f"is reversed: write [{value[1]}, {value[0]}]")
         if self.num_objects < 0 or (self.num_objects == 0 and self.background == "black"):
@@ -163,6 +173,10 @@ class Recipe:
             raise self._bad("duration", "must be at least 1 frame: the paper has [100, 200]")
         if self.num_videos is not None and self.num_videos < 1:
             raise self._bad("num_videos", "must be at least 1, or null for an endless set")
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if value is not None and (value[1] if isinstance(value, tuple) else value) > most:
+                raise self._bad(name, f"is too large: give at most {most:,}".replace(",", "_"))
         if self.texture_pool > 2**31:
             raise self._bad("texture_pool", "is more than the 2^31 textures that can be drawn from")
         if not 0 <= self.texture_step <= 1:
@@ -296,18 +310,17 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
             )
     if not path.is_file():
         raise InputError(f"no recipe file {path}: give the path of a YAML file, or one of {', '.join(dataset_names())}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     for key in ("data", "init_args", "recipe"):
         if isinstance(content, dict) and key in content:
             content = content[key]
     if path.stem in NATURAL and path.parent == CONFIGS / "pretrain":
         raise InputError(f"{path.stem} has natural videos, no recipe: give one of {', '.join(dataset_names())}")
     if isinstance(content, dict) and "shares" in content:
-        parts = ", ".join(str(share.get("recipe") or "natural videos") for share in content["shares"])
-        raise InputError(f"{path.stem} is a mixture, not one recipe: name one of its parts ({parts})")
+        shares = content["shares"] if isinstance(content["shares"], list) else []
+        parts = [str(share.get("recipe") or "natural videos") for share in shares if isinstance(share, dict)]
+        listed = ", ".join(parts) or "it has none"
+        raise InputError(f"{path.stem} is a mixture, not one recipe: name one of its parts ({listed})")
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no recipe: write its fields, or a data.init_args.recipe block")
     return recipe_from_dict(content, str(path))
@@ -326,11 +339,16 @@ def recipe_from_dict(content: dict[str, Any], place: str) -> Recipe:
     known = {f.name: f.type for f in fields(Recipe)}
     for key, value in content.items():
         if key not in known:
-            raise InputError(f"{place}: unknown recipe key {key!r}{nearest(key, list(known))}")
-        choices = _choices(known[key])
-        for one in value if isinstance(value, list | tuple) else [value]:
+            raise InputError(f"{place}: unknown recipe key {shown(key)}{nearest(str(key), list(known))}")
+        kind = known[key]
+        choices = _choices(kind)
+        several = isinstance(value, list | tuple) and get_origin(kind) is not Literal
+        for one in value if several else [value]:
             if choices and one not in choices:
-                raise InputError(f"{place}: {key} {one!r} is not in {', '.join(choices)}{nearest(str(one), choices)}")
+                hint = nearest(one, choices) if isinstance(one, str) else ""
+                raise InputError(f"{place}: {key} {shown(one)} is not in {', '.join(choices)}{hint}")
+        if not choices and not _is(value, kind):
+            raise InputError(f"{place}: {key} {shown(value)} is not {_wanted(kind)}")
     if "name" not in content:
         raise InputError(f"{place}: the recipe has no name: add `name: my_dataset`")
     parser = ArgumentParser(exit_on_error=False)
@@ -340,6 +358,27 @@ def recipe_from_dict(content: dict[str, Any], place: str) -> Recipe:
     except ArgumentError as error:
         raise InputError(f"{place}: {' '.join(str(error).split())}") from error
     return recipe
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value of a YAML file is of a field's type."""
+    parts = get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list | tuple) and len(value) == len(parts) and all(map(_is, value, parts))
+    if parts:
+        return any(_is(value, part) for part in parts)
+    if kind is float:
+        return isinstance(value, float) or (isinstance(value, int) and value.bit_length() < 1000 and _is(value, int))
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _wanted(kind: Any) -> str:
+    """What a field takes, in words."""
+    words = {str: "a word", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
+    parts = get_args(kind)
+    if get_origin(kind) is tuple:
+        return f"two {'whole ' * (parts[0] is int)}numbers: write [low, high]"
+    return " or ".join(words[part] for part in parts or [kind])
 
 
 def _choices(kind: Any) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vsr import geometry
+from vsr.documents import shown
 from vsr.errors import InputError
 from vsr.latents import SHAPES, Latents, latents, texture_frame
 from vsr.raster import Scene
@@ -127,6 +128,9 @@ def render_video(
     Raises:
         InputError: as :func:`render_clips`.
     """
+    if size < 1:
+        raise InputError(f"size {size} is not positive: give 1 px or more")
+    check_seed(seed)
     where = drawn_on(device)
     numbers, _ = _addresses(recipe, [index], 0, where)
     bank = _bank_for(recipe, seed, where, bank, [index])
@@ -190,9 +194,12 @@ def drawn_on(device: torch.device | str) -> torch.device:
     """Where the pixels of clips for ``device`` are made, and their textures kept.
 
     Raises:
-        InputError: there is no such CUDA device.
+        InputError: there is no such device.
     """
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device {device!r} is not known: use cpu, or cuda") from error
     if device.type != "cuda":
         return torch.device("cpu")
     count = torch.cuda.device_count()
@@ -206,11 +213,22 @@ def _addresses(
     recipe: Recipe, index: Sequence[int] | Tensor, epoch: int | Sequence[int] | Tensor, where: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Index and epoch, int64 (B,), on a device."""
-    numbers = torch.as_tensor(index, dtype=torch.int64)
+    numbers, epochs = _whole("index", index), _whole("epoch", epoch)
     if numbers.device.type == "cpu":
         recipe.check_index(numbers)
-    epochs = torch.as_tensor(epoch, dtype=torch.int64).to(where, non_blocking=True)
-    return numbers.to(where, non_blocking=True), epochs.expand(len(numbers))
+    if epochs.device.type == "cpu" and epochs.numel():
+        low, high = int(epochs.min()), int(epochs.max())
+        if not 0 <= low <= high < 2**32:
+            raise InputError(f"epoch {low if low < 0 else high} is outside 0 .. {2**32 - 1}: give another")
+    return numbers.to(where, non_blocking=True), epochs.to(where, non_blocking=True).expand(len(numbers))
+
+
+def _whole(what: str, numbers: int | Sequence[int] | Tensor) -> Tensor:
+    try:
+        return torch.as_tensor(numbers, dtype=torch.int64)
+    except (ValueError, OverflowError) as error:  # beyond 64 bits
+        given = shown(numbers).strip("[]")
+        raise InputError(f"{what} {given} is outside 0 .. {2**32 - 1}: give another") from error
 
 
 def _room(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.uint8) -> Tensor:

@@ -175,5 +175,5 @@ def _sha256(path: Path) -> str:
 
 
 def _wrong(path: Path, digest: str, wanted: str, error: Exception) -> InputError:
-    why = " ".join(str(error).split())[:160]
-    return InputError(f"{path} (SHA-256 {digest[:16]}…) is not {wanted}: {why}")
+    why = " ".join(str(error).split()).partition(". ")[0][:160]  # torch goes on: to load it so that it may run code
+    return InputError(f"{path} (SHA-256 {digest[:16]}…) is not {wanted}: {why.rstrip('.')}; give the path of that file")

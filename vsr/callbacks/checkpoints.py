@@ -22,7 +22,10 @@ from vsr.models.exchange import must_be_stored
 from vsr.modules.optim import total_steps
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-_PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step", "hyper_parameters", "provenance"}
+_PARTS: dict[str, type] = {
+    "state_dict": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict, "global_step": int,
+    "hyper_parameters": dict, "provenance": dict,
+}  # fmt: skip
 
 
 class Checkpoints(Checkpoint):
@@ -178,11 +181,19 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever torch, zipfile and pickle raise about a damaged file
         raise InputError(_damaged(path)) from error
-    missing = _PARTS - content.keys() if isinstance(content, dict) else _PARTS
+    missing = _PARTS.keys() - content.keys() if isinstance(content, dict) else _PARTS.keys()
     if missing:
         raise InputError(
             f"--ckpt_path {path}: it is no checkpoint of vsr fit ({', '.join(sorted(missing))} missing), so no run can "
             "go on from it; to start from its weights give it as --model.checkpoint"
+        )
+    wrong = [name for name, kind in _PARTS.items() if not isinstance(content[name], kind)]
+    if "module" not in content["provenance"]:
+        wrong.append("provenance")
+    if wrong:
+        raise InputError(
+            f"--ckpt_path {path}: its {' and '.join(dict.fromkeys(wrong))} can't be a run's, someone has changed it: "
+            "give another checkpoint"
         )
     return dict(content)
 

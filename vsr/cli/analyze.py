@@ -84,6 +84,11 @@ def analyze(
     if checkpoint is not None:
         of_clips.append(networks.videomae(checkpoint, where))
 
+    try:
+        out.mkdir(parents=True, exist_ok=True)  # before it is measured for hours
+    except OSError as error:
+        raise InputError(f"can't write {out} ({error.strerror}): give another --out") from error
+
     def gather(source: Source, clips: bool) -> Measured:
         return measure(source, videos, frames, of_frames, of_clips if clips else [], where, progress=True)
 

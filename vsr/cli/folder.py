@@ -6,7 +6,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from vsr.cli.resume import find_checkpoint
-from vsr.errors import InputError
+from vsr.errors import InputError, must_name_a_folder
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
@@ -21,7 +21,7 @@ def place_run(cli: "LightningCLI", stage: str) -> tuple[Path, Path | None]:
         :func:`~vsr.cli.resume.find_checkpoint`.
 
     Raises:
-        InputError: it already holds a training run that this one would overwrite.
+        InputError: it already holds a training run that this one would overwrite, or its name is that of no folder.
     """
     config = cli.config[stage]
     data, model = config.data.init_args, config.model.class_path.rsplit(".", 1)[-1]
@@ -30,6 +30,8 @@ def place_run(cli: "LightningCLI", stage: str) -> tuple[Path, Path | None]:
     }  # fmt: skip
     name = own.get(model, model.lower()) if stage == "fit" else stage
     dataset = data.recipe.name if "recipe" in data else data.name
+    must_name_a_folder("--run", config.run)
+    must_name_a_folder("the data's name", dataset)
     folder = Path(config.trainer.default_root_dir or "runs") / name / dataset / config.run
     checkpoint = find_checkpoint(config.ckpt_path, folder) if stage == "fit" else None
     asked = config.trainer.logger

@@ -124,7 +124,12 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
                 watching = watching if isinstance(watching, list) else [watching]
                 if asked.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in watching):
                     kwargs["callbacks"] = [*watching, RunProgress()]
-            return super().instantiate_trainer(**kwargs)
+            try:
+                return super().instantiate_trainer(**kwargs)
+            except (TypeError, ValueError) as error:  # of values that Lightning refuses, such as a strategy's name
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(f"trainer: {' '.join(str(error).split())} (see vsr {words[0]} --help)") from error
 
         def before_fit(self) -> None:
             """Refuse what can't be trained before other processes start and a folder is made."""
@@ -183,13 +188,21 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
 
 
 def resolve_configs(words: list[str]) -> list[str]:
-    """Let ``--config configs/…`` name the configs that come with vsr when there is no such file here."""
+    """Let ``--config configs/…`` name the configs that come with vsr when there is no such file here.
+
+    Raises:
+        InputError: there is no such file at all, or it is no YAML that could be meant so.
+    """
+    from vsr.documents import read_yaml
     from vsr.recipe import CONFIGS
 
     resolved = []
     for before, word in zip(["", *words], words, strict=False):
         option, _, value = word.partition("=") if word.startswith("--config=") else ("", "", word)
-        if (before in ("--config", "-c") or option) and not Path(value).is_file():
+        named = before in ("--config", "-c") or option
+        if named and Path(value).is_file():
+            read_yaml(Path(value))  # refuses what the parser would stumble over, or take one half of
+        elif named:
             own = CONFIGS / Path(value).relative_to("configs") if value.startswith("configs/") else CONFIGS / value
             if not own.is_file():
                 known = sorted(f"configs/{p.relative_to(CONFIGS)}" for p in CONFIGS.rglob("*.yaml"))

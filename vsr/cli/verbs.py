@@ -67,7 +67,7 @@ def render(
         from vsr.overview import render_all
 
         where = out or Path("datasets")
-        left_out = render_all(where, seed, index, texture_folder, max_textures or 64)
+        left_out = render_all(where, seed, index, texture_folder, 64 if max_textures is None else max_textures)
         print(f"{where}: datasets.png and {len(dataset_names()) - len(left_out)} videos")
         return
     recipe = load_recipe(dataset).with_textures(max_textures, texture_size, texture_frames)
@@ -75,13 +75,14 @@ def render(
         source = recipe.texture_source if "images" in recipe.sources else "images"
         recipe = replace(recipe, texture_folder=str(texture_folder), texture_source=source)
         recipe = recipe.with_textures(len(image_pool(texture_folder, seed)) * len(recipe.sources))
+    side = (224 if clip else 256) if size is None else size
     if count is not None:
         if clip or truth:
             raise InputError("--count writes whole videos: leave out --clip and --truth, or --count")
         from vsr.offline import export_videos
 
         where = out or Path(recipe.name)
-        done = export_videos(recipe, where, count, index, seed, size or 256, renderer, lossless, shards, texture_cache)
+        done = export_videos(recipe, where, count, index, seed, side, renderer, lossless, shards, texture_cache)
         print(f"{where}: {done.line('videos')}")
         return
     if lossless or shards:
@@ -94,9 +95,7 @@ def render(
     if truth and not clip:
         raise InputError("--truth is known of the clips of training: add --clip")
     if clip:
-        known = render_truth(
-            recipe, seed, [index], epoch, num_frames, stride, size or 224, renderer=renderer, bank=bank
-        )
+        known = render_truth(recipe, seed, [index], epoch, num_frames, stride, side, renderer=renderer, bank=bank)
         frames = known.video[0].permute(1, 2, 3, 0)
         title = f"{address}, epoch {epoch}: the clip that training sees"
         if truth:
@@ -105,7 +104,7 @@ def render(
         else:
             write_video(frames.numpy(), out, fps=25 / stride, title=title)
     else:
-        frames = render_video(recipe, seed, index, size=size or 256, renderer=renderer, bank=bank)
+        frames = render_video(recipe, seed, index, size=side, renderer=renderer, bank=bank)
         write_video(frames.numpy(), out, title=f"{address}: {len(frames)} frames")
     print(f"{out}: {len(frames)} frames of {frames.shape[1]} x {frames.shape[2]} px")
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from vsr.data.decode import measure
 from vsr.data.lists import Layout, Subset, read_split
-from vsr.data.manifest import Entry, name_in, read_manifest, write_manifest
+from vsr.data.manifest import Entry, must_take_a_manifest, name_in, read_manifest, write_manifest
 from vsr.errors import InputError
 
 _CHUNK = 512  # files asked of the processes at a time
@@ -86,10 +86,11 @@ def check_videos(sets: list[VideoSet], out: Path, num_workers: int) -> Checked:
         num_workers: processes.
 
     Raises:
-        InputError: a list is missing, empty or has a bad line; ``out`` is no manifest.
+        InputError: a list is missing, empty or has a bad line; ``out`` is no manifest, or can't be written.
     """
     from tqdm import tqdm
 
+    must_take_a_manifest(out)
     jobs: dict[str, tuple[Path, str, int]] = {}
     for videos in sets:
         for path, naming in videos.files().items():

@@ -121,6 +121,8 @@ class ActionClips(LightningDataModule):
         for what, value in positive.items():
             if value < 1:
                 raise InputError(f"{what} {value} is not positive: give 1 or more")
+        if num_workers < 0:
+            raise InputError(f"num_workers {num_workers} is negative: give 0 or more")
         if use != "finetune" and num_sample > 1:
             raise InputError(f"num_sample {num_sample} is of fine-tuning: leave it out with use {use}")
         if use == "pretrain" and held_out:

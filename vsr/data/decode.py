@@ -344,6 +344,8 @@ def _open(path: Path) -> Iterator[InputContainer]:
     with container:
         if not container.streams.video:
             raise InputError(f"{path}: has no video stream: {_REMEDY}")
+        if cast("VideoCodecContext | None", container.streams.video[0].codec_context) is None:
+            raise InputError(f"{path}: its codec is none that FFmpeg knows, or its header is damaged: {_REMEDY}")
         yield container
 
 

@@ -17,6 +17,8 @@ Subset = Literal["train", "val", "test"]
 
 _STANDS_IN: dict[Subset, Subset] = {"val": "test", "test": "val"}
 
+_DIGITS = 6  # of a label: a million classes are more than any set has
+
 logger = logging.getLogger(__name__)
 
 
@@ -117,6 +119,8 @@ def read_split(
                 f"{where}: the classes {spelled[name.lower()]!r} and {name!r} differ only in case, which not every "
                 "file system can tell apart: rename one"
             )
+    if twice := next((name for name in spelled.values() if classes.count(name) > 1), None):
+        raise InputError(f"{where}: the class {twice!r} is named twice: name each once")
     if not entries:
         raise InputError(f"{where}: the {subset} list of split {split} is empty: check it and the layout ({layout})")
     if must_exist:
@@ -153,7 +157,7 @@ def _ucf101(videos: Path, lists: Path, split: int, subset: Subset) -> _Read:
     classes: list[str] = []
     for place, line in _lines(index, "it names the classes, one a line, like '1 ApplyEyeMakeup'"):
         match = re.fullmatch(r"(\d+)\s+(.+)", line)
-        if not match or int(match[1]) != len(classes) + 1:
+        if not match or match[1].lstrip("0") != str(len(classes) + 1):
             raise InputError(f"{place}: {line!r} is not '{len(classes) + 1} Name': number the classes from 1")
         classes.append(match[2])
     # By lower case: the published index says HandStandPushups, the published lists HandstandPushups.
@@ -171,8 +175,8 @@ def _ucf101(videos: Path, lists: Path, split: int, subset: Subset) -> _Read:
         if name.lower() not in label_of:
             raise InputError(f"{place}: class {name!r} is not in {index}{nearest(name, classes)}: correct either")
         label = label_of[name.lower()]
-        if number is not None and int(number) != label + 1:
-            raise InputError(f"{place}: {name} is number {label + 1} in {index}, not {number}: correct either")
+        if number is not None and number.lstrip("0") != str(label + 1):  # it may have more digits than int takes
+            raise InputError(f"{place}: {name} is number {label + 1} in {index}, not {number:.20}: correct either")
         entries.append(_Entry(videos / name / rest, label, place))
     return classes, entries
 
@@ -185,7 +189,11 @@ def _hmdb51(videos: Path, lists: Path, split: int, subset: Subset) -> _Read:
         raise _unknown_split(split, sorted({int(m[2]) for m in found}), lists / f"<class>_test_split{split}.txt")
     entries = []
     for label, name in enumerate(classes):
-        for place, line in _lines(lists / f"{name}_test_split{split}.txt"):
+        file = lists / f"{name}_test_split{split}.txt"
+        lines = list(_lines(file))
+        if not lines:
+            raise InputError(f"{file}: empty: get it again, or remove the class's lists of all splits")
+        for place, line in lines:
             match = re.fullmatch(r"(.+?)\s+([012])", line)
             if not match:
                 raise InputError(f"{place}: {line!r} is not like 'file.avi 1' (1, 2 or 0): correct the line")
@@ -216,6 +224,8 @@ def _csv_rows(file: Path, videos: Path) -> Iterator[_Entry]:
         match = re.fullmatch(r"(.*[^\s,])[\s,]+(\d+)", line)
         if not match:
             raise InputError(f"{place}: {line!r} is not like 'path label' with a label of 0 or more: correct the line")
+        if len(match[2]) > _DIGITS:
+            raise InputError(f"{place}: label {match[2][:20]}… is the number of no class: number them from 0")
         yield _Entry(videos / match[1], int(match[2]), place)
 
 

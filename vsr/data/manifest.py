@@ -2,7 +2,9 @@
 
 import csv
 from collections.abc import Iterable, Mapping
+from errno import EISDIR
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from vsr.data.lists import Item
@@ -41,6 +43,22 @@ def name_in(videos: Path, path: Path) -> str:
     return inside.as_posix()
 
 
+def must_take_a_manifest(path: Path) -> None:
+    """Refuse a place that :func:`write_manifest` couldn't write to, before files are read for hours.
+
+    Raises:
+        InputError: it is a folder, or its folder can't be made or written to.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, "Is a directory")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"can't write {path} ({error.strerror}): give another --out") from error
+
+
 def write_manifest(entries: Iterable[Entry], path: Path) -> None:
     """Write a manifest, whole or not at all, its lines by path."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,17 +81,20 @@ def read_manifest(path: Path) -> dict[str, Entry]:
         raise InputError(f"manifest {path}: no such file: make it with vsr check-data")
     entries = {}
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            if number == 1 and tuple(row) == Entry._fields:
-                continue
-            try:
+        number = 1
+        try:
+            for number, row in enumerate(csv.reader(file), 1):
+                if number == 1 and tuple(row) == Entry._fields:
+                    continue
                 name, size, frames, height, width, fps, seconds, lists, trouble = row
                 numbers = int(size), int(frames), int(height), int(width), float(fps), float(seconds)
-            except ValueError:
-                raise InputError(
-                    f"manifest {path}, line {number}: not a line of a manifest: make it anew with vsr check-data"
-                ) from None
-            entries[name] = Entry(name, *numbers, lists, trouble)
+                if min(numbers) < 0:
+                    raise ValueError("it counts nothing")
+                entries[name] = Entry(name, *numbers, lists, trouble)
+        except (ValueError, csv.Error):
+            raise InputError(
+                f"manifest {path}, line {number}: not a line of a manifest: make it anew with vsr check-data"
+            ) from None
     return entries
 
 

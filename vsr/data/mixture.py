@@ -219,6 +219,8 @@ class VideoMixture(RenderedVideos):
             num_frames, stride, size, global_batch_size, max_batch_per_device, seed, texture_cache, overlap, epoch_size
         )
         self.shares, self.name, self.num_workers, self.videos = shares, name, num_workers, videos
+        if num_workers < 0:
+            raise InputError(f"num_workers {num_workers} is negative: give 0 or more")
         self.deal = dealt([share.weight for share in shares])
         self.rendered: dict[int, RecipeClips] = {}
         self.natural: dict[int, Clips] = {}

@@ -105,6 +105,8 @@ class ActionClassifier(L.LightningModule):
         for name, alpha in {"mixup": mixup, "cutmix": cutmix}.items():
             if not 0 <= alpha <= 1:
                 raise InputError(f"{name} {alpha} is not in 0 .. 1: give more than 0, up to 1, or 0 for none")
+        if not 0 < layer_decay <= 1:
+            raise InputError(f"layer_decay {layer_decay} is not in 0 .. 1: give more than 0, up to 1, or 1 for none")
         self.checkpoint, self.label_smoothing, self.layer_decay = checkpoint, label_smoothing, layer_decay
         self.mixup, self.cutmix, self.num_classes, self.seed = mixup, cutmix, num_classes, seed
         self.optimisation = Optimisation(base_lr, min_lr, weight_decay, betas, warmup, global_batch_size)

@@ -107,7 +107,9 @@ def export_videos(
         )
     recipe.check_index(torch.tensor([items[0], items[-1]]))
     check_seed(seed)
-    if size < 1 or (size % 2 and not lossless):
+    if size < 1:
+        raise InputError(f"size {size} is not positive: give 1 px or more")
+    if size % 2 and not lossless:
         raise InputError(f"size {size} can't be written as yuv420p: give an even --size, or --lossless")
     if not shards and any(c.isspace() for c in str(Path(out).resolve())):
         raise InputError(f"{out} has a space in its path, where lists of videos end a path: give another --out")

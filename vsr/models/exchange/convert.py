@@ -68,7 +68,11 @@ def convert(
         raise InputError(
             f"checkpoint {src} is of a {source.kind}, a network that only vsr has: convert the one that it probes"
         )
-    frames, px = num_frames or source.num_frames, image_size or source.image_size
+    frames = source.num_frames if num_frames is None else num_frames
+    px = source.image_size if image_size is None else image_size
+    for name, value in {"num_frames": frames, "image_size": px}.items():
+        if value < 1:
+            raise InputError(f"{name} {value} is not positive: give 1 or more")
     source = replace(source, about=replace(source.about, image_size=px, num_frames=frames))
     source.must_be_whole()
     if verify and "hf" in (source.format, to):

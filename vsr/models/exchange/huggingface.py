@@ -96,14 +96,20 @@ def read_about(folder: Path, config: Mapping[str, Any], metadata: Mapping[str, s
         metadata: of its ``model.safetensors``.
 
     Raises:
-        InputError: frames aren't square.
+        InputError: frames aren't square, or what it says of frames and classes isn't of that kind.
     """
     size = config.get("image_size", 224)
     if isinstance(size, list):
-        if len(set(size)) > 1:
+        if len({str(side) for side in size}) != 1:
             raise InputError(f"{folder / CONFIG}: image_size {size} isn't square, as vsr's frames are: use another")
         size = size[0]
+    frames = config.get("num_frames", 16)
+    for key, value in {"image_size": size, "num_frames": frames}.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{folder / CONFIG}: {key} {value!r:.60} is not a number of 1 or more: use another")
     labels = config.get("id2label") or {}
+    if not isinstance(labels, dict):
+        raise InputError(f"{folder / CONFIG}: id2label {labels!r:.60} doesn't name classes by numbers: use another")
     names = [str(labels.get(str(label))) for label in range(len(labels))]
     if names == [f"LABEL_{label}" for label in range(len(names))]:
         names = []  # transformers' own say nothing
@@ -114,7 +120,7 @@ def read_about(folder: Path, config: Mapping[str, Any], metadata: Mapping[str, s
     return replace(
         about,
         image_size=size,
-        num_frames=config.get("num_frames", 16),
+        num_frames=frames,
         classes=names or None,
         licence=_licence(folder / CARD) or about.licence,
     )
