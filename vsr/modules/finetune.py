@@ -178,7 +178,6 @@ class ActionClassifier(L.LightningModule):
         self.guard.see(losses, batch)
         loss = losses.mean()
         self.train_loss.update(losses.detach())
-        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True)
         self.log("lr", highest_rate(self.trainer), on_step=True, on_epoch=False)
         return loss

@@ -36,7 +36,9 @@ class StepGuard(L.Callback):
     whose losses were not finite (each rank its own), a step late, so that nothing waits for the device. A module
     makes one guard, returns it from ``configure_callbacks`` and gives it every micro-batch (:meth:`see`).
 
-    Logged at each step: ``grad_norm``, before clipping, and ``skipped_steps``, those of this process known so far.
+    Logged at each step: ``loss``, the mean over all clips of the step on all ranks, so that its curve is the same
+    whatever the devices and micro-batches; ``grad_norm``, before clipping; and ``skipped_steps``, those of this process
+    known so far.
 
     Args:
         clip_grad: gradients of a larger total norm are scaled down to it. None: no clipping.
@@ -61,6 +63,7 @@ class StepGuard(L.Callback):
     def _forget(self) -> None:
         self.skipped, self._in_a_row = 0, 0
         self._seen: list[Tensor] = []
+        self._losses: list[Tensor] = []
         self._last: _Step | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -93,6 +96,7 @@ class StepGuard(L.Callback):
         share = batch.get("share")
         rows = (losses.isfinite().to(index), index, epoch, torch.zeros_like(index) if share is None else share)
         self._seen.append(torch.stack(rows))
+        self._losses.append(losses.detach())
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
@@ -105,11 +109,15 @@ class StepGuard(L.Callback):
         if self.clip_grad is not None:
             clip_grads_with_norm_(params, self.clip_grad, norm)
         clips, self._seen = torch.cat(self._seen, dim=1), []
+        loss, self._losses = torch.cat(self._losses).mean(), []
         fine = clips[0].all()
         # On all ranks or on none: a loss can be infinite on one while the gradient, a mean over all, is finite.
-        bad = torch.stack((fine, fine & norm.isfinite())).logical_not().float()
-        if trainer.world_size > 1:
-            torch.distributed.all_reduce(bad, op=torch.distributed.ReduceOp.MAX)
+        bad = torch.stack((fine, fine & norm.isfinite())).logical_not()
+        if trainer.world_size > 1:  # all ranks have equally many clips
+            found = torch.cat((bad.float(), loss.float()[None] / trainer.world_size))
+            torch.distributed.all_reduce(found)
+            bad, loss = found[:2] > 0, found[2]
+        bad = bad.float()
         # The fused kernels read it after their closure, in which we are; if it is 1 they leave weights, moments and
         # the count of steps as they are. torch.amp.GradScaler skips in this way, too.
         skips = getattr(optimizer, "_step_supports_amp_scaling", False)
@@ -123,6 +131,7 @@ class StepGuard(L.Callback):
             torch.cuda.current_stream(bad.device).record_event(torch.cuda.Event(blocking=True)) if cuda else None,
             skips,
         )
+        pl_module.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
         pl_module.log("grad_norm", norm, on_step=True, on_epoch=False, batch_size=1)
         # As a tensor on the CPU: Lightning would copy a number to the device, which waits for the device.
         pl_module.log("skipped_steps", torch.tensor(float(self.skipped)), on_step=True, on_epoch=False, batch_size=1)

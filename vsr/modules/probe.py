@@ -221,9 +221,8 @@ class LinearProbe(L.LightningModule):
         targets = target.unsqueeze(-1).expand(*target.shape, logits.shape[2])
         with torch.autocast(logits.device.type, enabled=False):
             losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)
-        self.guard.see(losses.sum(dim=1), batch)
+        self.guard.see(losses.mean(dim=1), batch)
         self.train_loss.update(losses.detach().mean(dim=1))
-        self.log("loss", losses.mean(), prog_bar=True, on_step=True, on_epoch=False)
         self.log("train_loss", self.train_loss, on_step=False, on_epoch=True)
         self.log("lr", highest_rate(self.trainer), on_step=True, on_epoch=False)
         return losses.mean(dim=0).sum()

@@ -170,7 +170,6 @@ class VideoMAE(L.LightningModule):
         losses = self.losses(prediction, batch["video"], idx_mask)
         self.guard.see(losses, batch)
         loss = losses.mean()
-        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         self.log("lr", highest_rate(self.trainer), on_step=True, on_epoch=False)
         return loss
 
