@@ -106,8 +106,14 @@ WAITS = {
 }
 
 
+FROM_NUMBERS = ("tensor", "as_tensor", "list")
+TELLS = not torch.__version__.startswith(("2.11.", "2.12.", "2.13.", "2.14."))  # before, it made them without a word
+
+
 @pytest.mark.parametrize("name", WAITS)
 def test_what_waits_is_seen(name):
+    if name in FROM_NUMBERS and not TELLS:
+        pytest.skip("torch before 2.15 doesn't say when it makes a tensor on the meta device from numbers")
     with pytest.raises(Waiting), NoWaiting():
         WAITS[name]()
 

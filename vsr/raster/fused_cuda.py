@@ -105,8 +105,13 @@ def _paint_all(placed: Placed, textures: Tensor | None, adds: int, out: Tensor, 
     _paint[(videos * frames * rows * columns,)](
         *placed, out if textures is None else textures, out, *out.stride(),
         frames, placed.box.shape[-1], height, width, columns, rows, 1 if textures is None else textures.shape[1],
-        SHOWN=shown, ADDS=adds, A=antialias, TILE_H=TILE_H, TILE_W=TILE_W, **LAUNCH,
+        SHOWN=shown, ADDS=adds, A=antialias, TILE_H=TILE_H, TILE_W=TILE_W, **launch(shown),
     )  # fmt: skip
+
+
+def launch(shown: int) -> dict[str, int | bool]:
+    """How the painter is compiled for what it shows; with textures, for 12 warps a multiprocessor at least."""
+    return LAUNCH | ({"maxnreg": 168} if shown == _TEXTURE else {})
 
 
 @triton.jit
