@@ -139,8 +139,8 @@ def run() -> None:
             good = sweep(log, trial, names)
             seconds = time.monotonic() - log.began
             print(f"wall time {seconds / 60:.0f} minutes; {'all is well' if good else 'NOT WELL'}")
+        about = f"{about}\n* {ask('sbatch', '--version')}, {AT_ONCE} tasks at a time"
         text = log.text.replace(str(trial.folder), "TRIAL")
-    about = f"{about}\n* {ask('sbatch', '--version')}, {AT_ONCE} tasks at a time"
     out.write_text(f"# A sweep of all 28 datasets on a Slurm of one node\n\n{about}\n\n```\n{text}```\n")
     sys.exit(not good)
 
