@@ -231,7 +231,8 @@ def test_fine_tuning_goes_on_without_the_weights_it_started_from(tmp_path, capsy
 
 def start(folder, path, *words):
     folder.mkdir(exist_ok=True)
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     with (folder / f"{path}.log").open("w") as log:
         return subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "vsr", *COMMAND, *words, *visiting(folder / path)],

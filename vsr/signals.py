@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 AGAIN = 75
@@ -24,10 +24,13 @@ _told: str | None = None
 @contextmanager
 def listening() -> Iterator[None]:
     """Let the signals end this process, or leave a note once training has begun; from the main thread."""
+    import psutil  # noqa: F401  # now, as a signal may come amid an import
+
     global _listening, _training, _told
     before = {number: signal.getsignal(number) for number in SIGNALS}
     _listening, _training, _told = True, False, None
-    _install()
+    for number in SIGNALS:
+        signal.signal(number, _handle)
     try:
         yield
     finally:
@@ -37,21 +40,14 @@ def listening() -> Iterator[None]:
 
 
 def training_begins() -> None:
-    """From now on a signal leaves a note, and nothing else: Lightning's own handlers, which act at once, give way."""
+    """From now on a signal leaves a note, and nothing else."""
     global _training
     _training = True
-    if _listening:
-        _install()
 
 
 def told() -> str | None:
     """The name of the signal that has asked this process to stop, or None."""
     return _told
-
-
-def _install() -> None:
-    for number in SIGNALS:
-        signal.signal(number, _handle)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
@@ -62,6 +58,11 @@ def _handle(number: int, frame: FrameType | None) -> None:
         return
     # Not by an exception: a pool of threads would first finish all that it was given.
     print(f"vsr: told to stop by {name} while not training: give the same command again", file=sys.stderr)
+    import psutil
+
+    for child in psutil.Process().children():  # the other ranks that this one has started would wait for it
+        with suppress(psutil.Error):
+            child.send_signal(number)
     sys.stderr.flush()
     sys.stdout.flush()
     os._exit(AGAIN)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
@@ -53,9 +54,19 @@ def stop(trainer: Trainer) -> None:
 
     Raises:
         SystemExit: with :data:`vsr.signals.AGAIN`; with 0 in processes that the first one has started itself, which
-            would kill all others if one of them failed.
+            would be killed if one of them ended with another status.
     """
     rank_zero_info(f"Told to stop ({signals.told() or 'on another rank'}).")
     strategy: Any = trainer.strategy
-    ours = trainer.local_rank > 0 and not strategy.cluster_environment.creates_processes_externally
-    raise SystemExit(0 if ours else signals.AGAIN)
+    started = trainer.local_rank > 0 and isinstance(strategy.cluster_environment, LightningEnvironment)
+    raise SystemExit(0 if started else signals.AGAIN)
+
+
+def leave_signals_alone(trainer: Trainer) -> None:
+    """Keep Lightning from handling signals, which :mod:`vsr.signals` does, and from asking at every micro-batch.
+
+    Its handler of SIGTERM broadcasts in whatever the process was doing, and waits for ever where the others weren't
+    told; its question, whether that came to rank 0, waits for the device.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]

@@ -69,6 +69,7 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
     )
     from vsr.callbacks.checkpoints import WholeCheckpoints
     from vsr.callbacks.ema import ema_decay
+    from vsr.callbacks.stopping import leave_signals_alone
     from vsr.data.batches import BatchPlan, EvalBatches
     from vsr.data.clips import ActionClips
     from vsr.data.corrupted import CorruptedClips  # noqa: F401
@@ -125,11 +126,13 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
                 if asked.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in watching):
                     kwargs["callbacks"] = [*watching, RunProgress()]
             try:
-                return super().instantiate_trainer(**kwargs)
+                trainer = super().instantiate_trainer(**kwargs)
             except (TypeError, ValueError) as error:  # of values that Lightning refuses, such as a strategy's name
                 if isinstance(error, InputError):
                     raise
                 raise InputError(f"trainer: {' '.join(str(error).split())} (see vsr {words[0]} --help)") from error
+            leave_signals_alone(trainer)
+            return trainer
 
         def before_fit(self) -> None:
             """Refuse what can't be trained before other processes start and a folder is made."""
