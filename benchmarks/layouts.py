@@ -4,8 +4,8 @@
     python benchmarks/layouts.py --out FILE    # keep the Markdown
 
 The same ``vsr fit`` in three layouts of one global batch: the loss of each step, from the run's own ``metrics.csv``.
-That is the loss of rank 0's last micro-batch, other clips in each layout, not of the global batch: the columns can't be
-expected to agree. Whether the layouts learn the same is asserted by tests/modules/test_layouts.py. Nothing is timed.
+It is the mean over the global batch: the columns agree to what float32 adds up differently. That gradients and weights
+agree is asserted by tests/modules/test_layouts.py, in float64. Nothing is timed.
 """
 
 import argparse
@@ -59,8 +59,7 @@ def main() -> None:
     lines = [
         f"{header}\n",
         f"ViT tiny on acc_shapes, 4 x 32 x 32, float32, global batch 8 by at most 2 clips a process: 4, 2 and 1 "
-        f"micro-steps. The logged loss of each step, which is that of rank 0's last micro-batch: other clips in each "
-        f"layout. At most {apart:.1e} of it apart.\n",
+        f"micro-steps. The logged loss of each step, the mean over the global batch. At most {apart:.1e} of it apart.\n",
         f"| step | {' | '.join(f'processes: {d}' for d in DEVICES)} |",
         f"|---:|{'---:|' * len(DEVICES)}",
         *(f"| {k} | {' | '.join(f'{curves[d][k]:.7f}' for d in DEVICES)} |" for k in range(args.steps)),

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from vsr.callbacks import Checkpoints, Faults, RunFolder
 from vsr.callbacks.checkpoints import WholeCheckpoints
+from vsr.callbacks.faults import _PEER
 from vsr.cli import main
 from vsr.cli.errors import input_error
 from vsr.data.synthetic import SyntheticVideos
@@ -112,6 +113,26 @@ def test_a_logger_that_fails_in_its_own_way_is_named_too(tmp_path):
         "logging failed, RuntimeError: connection lost; it is the LostLogger's: to go on without loggers add "
         "--trainer.logger false"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4242", True),
+        ("[../gloo/transport/tcp/pair.cc:525] Read error [127.0.0.1]:4242: Connection reset by peer", True),
+        ("[../gloo/transport/tcp/pair.cc:330] writev [127.0.0.1]:4242: Broken pipe", True),
+        ("ncclRemoteError: A call failed possibly due to a network error or a remote process exiting", True),
+        ("NCCL error in: NCCLUtils.cpp, ncclSystemError\nsocketProgress: Connection closed by remote peer h<4>", True),
+        ("Failed to recv, got 0 bytes. Connection was likely closed. Did the remote server shutdown or crash?", True),
+        ("NCCL error in: NCCLUtils.cpp, ncclInvalidUsage: Duplicate GPU detected", False),
+        ("[../gloo/transport/tcp/device.cc:84] Unable to find address for: eth7", False),
+        ("Tensors must be CUDA and dense for a barrier with NCCL", False),
+        ("wandb: Connection reset by peer", False),
+    ],
+)
+def test_only_a_rank_that_has_gone_is_called_lost(said, lost):
+    """In the words of gloo, NCCL and torch's store; that they still speak so, tests/faults/test_processes.py shows."""
+    assert bool(_PEER.search(said)) == lost
 
 
 @pytest.fixture

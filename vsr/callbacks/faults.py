@@ -15,7 +15,10 @@ from vsr.errors import InputError
 from vsr.plan import largest_batch, micro_step
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-_PEER = re.compile(r"[Cc]onnection (?:closed|reset)|\bpeer\b|NCCL|[Gg]loo|barrier")  # of torch.distributed
+_PEER = re.compile(  # a rank that has gone, in the words of gloo, NCCL and torch's store
+    r"gloo/transport/tcp/.*(?:by peer|closed the connection|Broken pipe)|ncclRemoteError|[Cc]losed by remote peer"
+    r"|Connection was likely closed\. Did the remote server shutdown or crash"
+)
 _HEADROOM = 0.9  # of a device's memory: the allocator's blocks don't fit together without gaps
 
 
