@@ -59,7 +59,7 @@ def main() -> None:
     lines = [
         f"{header}\n",
         f"ViT tiny on acc_shapes, 4 x 32 x 32, float32, global batch 8 by at most 2 clips a process: 4, 2 and 1 "
-        f"micro-steps. The logged loss of each step, the mean over the global batch. At most {apart:.1e} of it apart.\n",
+        f"micro-steps. The logged loss, the mean over the global batch. At most {apart:.1e} of it apart.\n",
         f"| step | {' | '.join(f'processes: {d}' for d in DEVICES)} |",
         f"|---:|{'---:|' * len(DEVICES)}",
         *(f"| {k} | {' | '.join(f'{curves[d][k]:.7f}' for d in DEVICES)} |" for k in range(args.steps)),
