@@ -246,7 +246,7 @@ def killed(folder, path, *words):
     print(f"{folder.name}: killed at step {step}")
     process = start(folder, path, *words)
     try:
-        until = time.monotonic() + 200
+        until = time.monotonic() + 900
         while not ((folder / path).exists() and any(v.startswith(f"{step} ") for v in visits(folder, path))):
             assert process.poll() is None, (folder / f"{path}.log").read_text()
             assert time.monotonic() < until
@@ -257,7 +257,7 @@ def killed(folder, path, *words):
 
 
 def ended(folder, path, process):
-    assert process.wait(timeout=200) == 0, (folder / f"{path}.log").read_text()
+    assert process.wait(timeout=900) == 0, (folder / f"{path}.log").read_text()
 
 
 @pytest.mark.slow

@@ -107,7 +107,7 @@ def pair(tmp_path_factory):
                 subprocess.Popen(command, cwd=folder, env=env | {"LOCAL_RANK": str(rank)}, stdout=log, stderr=log)
             )
     try:
-        ended = [process.wait(timeout=500) for process in processes]
+        ended = [process.wait(timeout=900) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -170,9 +170,9 @@ print("not reached")
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
 def test_before_training_a_process_ends_at_once(name):
     """With the processes that it has started: this one would hold the output open for longer than is waited."""
-    started = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(200)'])"
+    started = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(900)'])"
     code = ALONE.format(f"{started}; os.kill(os.getpid(), number)")
-    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (75, "")
     assert done.stderr == f"vsr: told to stop by {name} while not training: give the same command again\n"
 
@@ -190,7 +190,7 @@ def test_a_data_worker_serves_on(name):
         os._exit(7)
     print(os.read(told, 10).decode(), os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
 """
-    done = subprocess.run([sys.executable, "-c", ALONE.format(fork), name], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", ALONE.format(fork), name], capture_output=True, text=True, timeout=300)
     left, status = done.stdout.split()[:2]
     assert status == "7", done.stderr
     assert (0 < int(left) <= 60) == (name == "SIGTERM"), left

@@ -188,7 +188,7 @@ def test_two_shards_learn_what_one_device_learns(tmp_path):
         for rank, log in enumerate(logs)
     ]
     try:
-        ended = [process.wait(timeout=240) for process in processes]
+        ended = [process.wait(timeout=900) for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -333,7 +333,7 @@ def two(tmp_path_factory):
         for rank, log in enumerate(logs)
     ]
     try:
-        ended = [process.wait(timeout=240) for process in processes]
+        ended = [process.wait(timeout=900) for process in processes]
     finally:
         for process in processes:
             process.kill()
