@@ -85,18 +85,18 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Save where one is due, amid an epoch."""
         if batch_idx + 1 < trainer.num_training_batches:
-            self._save_if_due(trainer, pl_module)
+            self._save_if_due(trainer, pl_module, logged=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save where one is due at the end of an epoch."""
-        self._save_if_due(trainer, pl_module)
+        self._save_if_due(trainer, pl_module, logged=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last."""
         if trainer.global_step != self._saved:
             self._save(trainer, pl_module)
 
-    def _save_if_due(self, trainer: Trainer, module: LightningModule) -> None:
+    def _save_if_due(self, trainer: Trainer, module: LightningModule, logged: bool) -> None:
         if trainer.global_step == self._step:  # between two micro-batches
             return
         self._step = trainer.global_step
@@ -104,7 +104,7 @@ class Checkpoints(Checkpoint):
         if (stopping or trainer.global_step % self.every_n_steps == 0) and trainer.global_step != self._saved:
             self._save(trainer, module)
         if stopping:
-            stop(trainer)
+            stop(trainer, logged)
 
     def _save(self, trainer: Trainer, module: LightningModule) -> None:
         norm: Any = get_total_norm(module.parameters())

@@ -49,13 +49,19 @@ class StopVote:
         return bool(before.told)
 
 
-def stop(trainer: Trainer) -> None:
+def stop(trainer: Trainer, logged: bool) -> None:
     """End this process of the run, whose checkpoint has been saved.
+
+    Args:
+        trainer: of the run.
+        logged: whether the last step's metrics have been.
 
     Raises:
         SystemExit: with :data:`vsr.signals.AGAIN`; with 0 in processes that the first one has started itself, which
             would be killed if one of them ended with another status.
     """
+    if not logged:  # the step isn't taken again
+        trainer._logger_connector.update_train_step_metrics()
     rank_zero_info(f"Told to stop ({signals.told() or 'on another rank'}).")
     strategy: Any = trainer.strategy
     started = trainer.local_rank > 0 and isinstance(strategy.cluster_environment, LightningEnvironment)
