@@ -30,21 +30,21 @@ nb_execution_mode = "off"  # a test executes them
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 
+_AT = Path(vsr.__file__).parent
+_LEFT_OUT = ("cli/*", "*_cpu.py", "*_cuda.py")  # what vsr VERB --help says, and kernels
+
 apidoc_modules = [
     {
-        "path": str(Path(vsr.__file__).parent),
+        "path": str(_AT),
         "destination": "reference",
+        "exclude_patterns": [str(_AT / pattern) for pattern in _LEFT_OUT],
         "separate_modules": True,
         "module_first": True,
-        "max_depth": 4,
-        "automodule_options": {
-            "members",
-            "show-inheritance",
-            "ignore-module-all",
-        },  # all: each name where it is written
+        "max_depth": 2,
+        "automodule_options": {"members", "show-inheritance"},
     }
 ]
-apidoc_automodule_options = {"members", "show-inheritance", "ignore-module-all"}  # a name stands where it is written
+autodoc_default_options = {"ignore-module-all": True}  # a name stands where it is written, not in its package, too
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

@@ -1,6 +1,7 @@
 """What README and documentation tell people to type, and the numbers they show, hold."""
 
 import functools
+import importlib
 import re
 import shlex
 import tomllib
@@ -25,43 +26,54 @@ def blocks(page, language):
 
 def commands(page):
     """The words of every vsr command of a page's shell blocks, without ``vsr``."""
-    parts = [part for block in blocks(page, "sh") for line in block.splitlines() for part in line.split("&&")]
+    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    parts = [part for line in lines for part in line.split("&&")]
     words = [shlex.split(part, comments=True) for part in parts]
     return [word[word.index(start) + 1 :] for word in words for start in ("vsr", ".venv/bin/vsr") if start in word]
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Verbs that only note what they were asked for: their options are parsed as ever."""
+    """Verbs that only note that they were asked: their options are parsed as ever."""
     noted = []
-    for name, verb in list(cli._VERBS.items()):
 
+    def noting(name, verb):
         @functools.wraps(verb)
-        def note(*args, name=name, **options):
+        def note(*args, **options):
             noted.append(name)
 
-        monkeypatch.setitem(cli._VERBS, name, note)
-        if getattr(cli, name.replace("-", "_"), None) is verb:
-            monkeypatch.setattr(cli, name.replace("-", "_"), note)
+        return note
+
+    for name, verb in list(cli._VERBS.items()):
+        monkeypatch.setitem(cli._VERBS, name, noting(name, verb))
+        if getattr(cli, name.replace("-", "_"), None) is verb:  # where vsr.cli asks which verb it is
+            monkeypatch.setattr(cli, name.replace("-", "_"), cli._VERBS[name])
+    sweeps = importlib.import_module("vsr.cli.sweep")  # vsr.cli's own sweep is the verb
+    for action in ("plan_sweep", "submit_sweep", "status_of", "resubmit"):
+        monkeypatch.setattr(sweeps, action, noting("sweep", getattr(sweeps, action)))
+    monkeypatch.setattr(cli, "doctor", noting("doctor", cli.doctor))
     return noted
+
+
+@functools.cache
+def understood(words):
+    """Whether a stage takes these options, and the files that they name; pages share commands."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*words, *([] if "--data.help" in words else ["--print_config"])])
+    return stopped.value.code == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_is_understood(page, asked, tmp_path, monkeypatch, capsys):
     found = commands(page)
-    assert found or page.name in ("differences.md", "faq.md", "index.md")
+    assert found or page.name in ("differences.md", "faq.md", "index.md", "scaling.md")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "glass.yaml").write_text("name: glass\n")
     for words in found:
         asked.clear()
         if words[0] in STAGES:
-            words = ["fit" if words[0] == "plan" else words[0], *words[1:]]
-            words += [] if "--help" in words or "--data.help" in words else ["--print_config"]
-            with pytest.raises(SystemExit) as stopped:
-                cli.main(words)
-            assert stopped.value.code == 0, (words, capsys.readouterr().err)
-        elif words[0] == "<verb>":
-            continue
+            stage = "fit" if words[0] == "plan" else words[0]
+            assert understood((stage, *words[1:])), (words, capsys.readouterr().err)
         else:
             cli.main(words)
             assert asked == [words[0]]
@@ -95,6 +107,13 @@ def test_both_commands_stand_alone_on_their_line():
     assert set(re.findall(r"\.\[(\w+)\]", text)) <= set(extras)
     assert ".[dev]" in test
     assert "docs" in re.findall(r"\.\[(\w+)\]", text)
+
+
+def test_the_map_has_every_room():
+    rooms = {path.relative_to(ROOT / "vsr").parts[0] for path in (ROOT / "vsr").rglob("*.py")}
+    rooms = {room if room.endswith(".py") else f"{room}/" for room in rooms if not room.startswith("__")}
+    (start,) = re.findall(r"^## The rooms\n(.*?)^## ", (ROOT / "README.md").read_text(), re.S | re.M)
+    assert rooms == set(re.findall(r"`(\w+(?:/|\.py))`", start))
 
 
 def test_the_table_has_the_published_numbers():

@@ -43,7 +43,7 @@ def demo(out: Path = Path("vsr-demo")) -> None:
         f"{pictures[-1]}: what the network was shown, what was hidden from it, what it makes of that",
         f"{page}: the page",
         "40 steps of 16 clips show that all runs, and teach nothing: the paper has 118,400 steps of 256.",
-        "Next: the same run with 1,000 steps and a GPU's, in README.md; your own dataset, in docs/datasets.md.",
+        "Next: README.md has 1,000 such steps, and the paper's run; docs/datasets.md a dataset of your own.",
         _shown(page),
         sep="\n",
     )
