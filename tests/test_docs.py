@@ -19,8 +19,8 @@ def test_the_documentation_builds(tmp_path, monkeypatch):
     site = tmp_path / "docs" / "_build" / "html"
     assert build(["-q", "-W", "--keep-going", str(tmp_path / "docs"), str(site)]) == 0
     pages = {page.relative_to(site).as_posix(): page.read_text(encoding="utf-8") for page in site.rglob("*.html")}
-    assert "render_clips" in pages["reference/vsr.render.html"]
-    assert "px/frame" in pages["reference/vsr.recipe.html"]
+    assert "render_clips" in pages["reference/vsr.html"]
+    assert "px/frame" in pages["reference/vsr.html"]
     assert pages["notebooks/01_progression.html"].count("<img") >= 3
     fetched = r'<(?:script|img|link|iframe)[^>]+(?:src|href)="(?:https?:)?//[^"]+"'
     assert not [found for page in pages.values() for found in re.findall(fetched, page)]
