@@ -53,6 +53,8 @@ napoleon_google_docstring, napoleon_numpy_docstring = True, False
 napoleon_use_ivar = True  # autodoc describes attributes, too
 napoleon_custom_sections = ["Convention", "Source"]
 add_module_names = False
+toc_object_entries = False  # thousands of names in every page's contents
+suppress_warnings = ["ref.python"]  # a field of a named tuple is sought elsewhere: other classes have such a one, too
 
 
 def setup(app: Any) -> None:
