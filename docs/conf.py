@@ -40,7 +40,7 @@ apidoc_modules = [
         "exclude_patterns": [str(_AT / pattern) for pattern in _LEFT_OUT],
         "separate_modules": False,  # a page for each room: 140 pages take longer to build
         "module_first": True,
-        "max_depth": 2,
+        "max_depth": 1,
         "automodule_options": {"members", "show-inheritance"},
     }
 ]
@@ -48,7 +48,7 @@ autodoc_default_options = {"ignore-module-all": True}  # a name stands where it 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_preserve_defaults = True
+autodoc_preserve_defaults, autodoc_use_type_comments = True, False
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 napoleon_use_ivar = True  # autodoc describes attributes, too
 napoleon_custom_sections = ["Convention", "Source"]

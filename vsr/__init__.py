@@ -1,5 +1,7 @@
 """Video representations learned without natural videos: render, learn, evaluate.
 
+::
+
     import vsr
 
     recipe = vsr.load_recipe("acc_shapes")
