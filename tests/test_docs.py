@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")  # of Sphinx and its parsers
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")  # of Sphinx
 def test_the_documentation_builds(tmp_path, monkeypatch):
     for folder in ("docs", "notebooks"):  # what is generated stays out of the checkout
         unwanted = shutil.ignore_patterns("_build", "reference", *(["notebooks"] if folder == "docs" else []))
