@@ -41,8 +41,8 @@ READS = {
         "rng",
         "errors",
     },
-    "report": {"analysis", "published", "overview", "export", "textures", "recipe", "errors"},
-    "sweep": {"checkout", "recipe", "signals", "errors"},
+    "report": {"analysis", "documents", "published", "overview", "export", "textures", "recipe", "errors"},
+    "sweep": {"checkout", "documents", "recipe", "signals", "errors"},
     "plan": {"data", "render", "recipe", "textures", "modules", "models"},
     "callbacks": {
         "checkout",

@@ -1,19 +1,18 @@
-"""Command lines."""
+"""Command lines of training, of rendering, and of data."""
 
 from given import TINY, Case
 
 _LAPTOP = "--config configs/pretrain/acc_shapes.yaml --config configs/scale/laptop.yaml"
 _FINE = f"fit --config configs/finetune/folders.yaml {TINY} --data.videos folders --data.num_workers 0"
-_KEYS = "visualize made/pretrained.ckpt --dataset acc_shapes"
 
 COMMANDS = [
     Case(
         "fti",
-        "no verb 'fti'; did you mean 'fit'?: vsr has fit, validate, test, plan, render, textures, convert, check-data, corrupt, analyze, visualize",
+        "no verb 'fti'; did you mean 'fit'?: vsr has fit, validate, test, …, visualize, …",
     ),
     Case(
         "''",
-        "no verb '': vsr has fit, validate, test, plan, render, textures, convert, check-data, corrupt, analyze, visualize",
+        "no verb '': vsr has fit, validate, test, …, visualize, …",
     ),
     # render
     Case("render", "the following arguments are required: dataset (see vsr render --help)"),
@@ -192,7 +191,7 @@ COMMANDS = [
     ),
     Case(
         f"fit {_LAPTOP} --trainer.gradient_clip_val 1",
-        "trainer.gradient_clip_val 1.0 is not for fused optimisers: give --model.clip_grad 1.0 instead",
+        "trainer.gradient_clip_val 1 is not for fused optimisers: give --model.clip_grad 1 instead",
     ),
     Case(
         f"fit {_LAPTOP} --trainer.max_epochs -1 --trainer.max_steps -1",
@@ -294,72 +293,4 @@ COMMANDS = [
     Case("corrupt videos out --severities high", "severities …high… (see vsr corrupt --help)"),
     Case("corrupt videos out --workers 0", "0 workers can't work: give 1 or more"),
     Case("corrupt videos out --seed -1", "seed -1 is outside 0 .. 2^64 - 1: choose another seed"),
-    # analyze
-    Case("analyze", "the following arguments are required: datasets (see vsr analyze --help)"),
-    Case(
-        "analyze acc_shape", "no dataset 'acc_shape'; did you mean 'acc_shapes'?: give one of acc_dynamic_stylegan, …"
-    ),
-    Case("analyze textures", "textures has no videos: give a folder with files that end in .3gp, …"),
-    Case(
-        "analyze acc_shapes acc_shapes",
-        "two datasets are called 'acc_shapes': give each once, and folders names of their own",
-    ),
-    Case("analyze acc_shapes --videos 0", "videos 0 and frames 10: statistics need 2 videos and 1 frame or more"),
-    Case(
-        "analyze acc_shapes --video 3",
-        "unrecognized arguments: --video 3; did you mean 'videos'? (see vsr analyze --help)",
-    ),
-    Case(
-        "analyze acc_textures --videos 10000",
-        "'acc_textures' has 9537 videos, 10000 were asked for: give --videos 9537",
-    ),
-    Case(
-        "analyze acc_shapes --frames 1000",
-        "'acc_shapes' has videos of 100 frames, too few for 1000 each: give --frames 100",
-    ),
-    Case("analyze acc_shapes --seed -1 --videos 2", "seed -1 is outside 0 .. 2^64 - 1: choose another seed"),
-    Case("analyze acc_shapes --device tpu9", "device 'tpu9' is not known: use cpu, or cuda"),
-    Case("analyze acc_shapes --against nowhere", "nowhere: no such folder: give a folder of videos"),
-    Case(
-        "analyze acc_shapes --accuracies nowhere",
-        "nowhere has no results.json of vsr test of a network that was pre-trained: give the folder of such runs",
-    ),
-    Case(
-        "analyze acc_shapes --out lists/classInd.txt --videos 2 --frames 1",
-        "can't write lists/classInd.txt (File exists): give another --out",
-    ),
-    # visualize
-    Case("visualize", "the following arguments are required: checkpoints (see vsr visualize --help)"),
-    Case(
-        "visualize --dataset acc_shapes", "the following arguments are required: checkpoints (see vsr visualize --help)"
-    ),
-    Case(
-        "visualize made/pretrained.ckpt",
-        "what is to be shown? Give either --videos, a folder or file, or --dataset, a name",
-    ),
-    Case(
-        f"{_KEYS} --videos folders", "what is to be shown? Give either --videos, a folder or file, or --dataset, a name"
-    ),
-    Case(
-        "visualize made/pretrained.ckpt --dataset acc_shape",
-        "no dataset 'acc_shape'; did you mean 'acc_shapes'?: give one of acc_dynamic_stylegan, …",
-    ),
-    Case(f"{_KEYS} --index -1", "index -1 is outside 'acc_shapes', which has videos 0 .. 4294967295"),
-    Case(f"{_KEYS} --shown 0", "shown 0 is not positive: give 1 or more"),
-    Case(f"{_KEYS} --pca_frames 0", "pca_frames 0 is not positive: give 1 or more"),
-    Case(f"{_KEYS} --seed -1", "seed -1 is outside 0 .. 2^64 - 1: choose another seed"),
-    Case(f"{_KEYS} --what thoughts", "what thoughts is not in keys, reconstructions (see vsr visualize --help)"),
-    Case(
-        f"{_KEYS} --what reconstructions --mask_ratio 1 --shown 1",
-        "mask_ratio 1.0 masks 4 of the 4 tubes of a slice, which leaves none to see: choose at least 0.25 and less than 1",
-    ),
-    Case(f"{_KEYS} --what reconstructions --epoch -1 --shown 1", "epoch -1 is outside 0 .. 4294967295: give another"),
-    Case(
-        f"{_KEYS} --what reconstructions --stride 99 --shown 1",
-        "a clip of 4 frames, 99 apart, spans 298 frames, but videos of 'acc_shapes' have as few as 100: lower num_frames or stride",
-    ),
-    Case(
-        f"{_KEYS} --out lists/classInd.txt --shown 1 --pca_videos 1 --pca_frames 4",
-        "can't write lists/classInd.txt…: give …",
-    ),
 ]

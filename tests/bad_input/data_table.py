@@ -443,6 +443,16 @@ TEXTURES = [
         "textures holds 0.png and no manifest.jsonl: give --out a new or an empty folder",
     ),
     Case(
+        "textures statistical --count 2 --out mine --size 64",
+        "mine/manifest.jsonl is not a manifest of vsr: give --out a new or an empty folder",
+        {"mine/manifest.jsonl": b"\xff\xfe\n"},
+    ),
+    Case(
+        "textures statistical --count 2 --out mine --size 64",
+        "mine/manifest.jsonl is not a manifest of vsr: give --out a new or an empty folder",
+        {"mine/manifest.jsonl": "[" * 100_000 + "\n"},
+    ),
+    Case(
         "textures statistical --count 2 --out lists/classInd.txt --size 64",
         "can't write lists/classInd.txt (File exists): give another --out",
     ),

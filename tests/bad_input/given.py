@@ -26,8 +26,8 @@ Maker = Callable[[Path], bytes]
 
 
 def lay_out(folder: Path) -> None:
-    """Twelve little videos of two classes with lists in all four layouts, three textures, and two checkpoints."""
-    for name in ("lists", "textures", "made"):
+    """Twelve little videos of two classes with lists in all four layouts, and three textures."""
+    for name in ("lists", "textures"):
         (folder / name).mkdir(parents=True)
     (folder / "lists" / "classInd.txt").write_text("1 Jump\n2 Run\n")
     names = [f"{c}/v_{c}_{i}.avi" for c in ("Jump", "Run") for i in range(6)]

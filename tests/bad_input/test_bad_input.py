@@ -18,11 +18,11 @@ CASES = [
 
 
 @pytest.fixture
-def here(world, tmp_path, monkeypatch):
+def here(trained, tmp_path, monkeypatch):
     """A folder with all that cases may name; its checkpoints are links, as they are large."""
     for part in ("videos", "lists", "folders", "textures"):
-        shutil.copytree(world / part, tmp_path / part)
-    (tmp_path / "made").symlink_to(world / "made")
+        shutil.copytree(trained / part, tmp_path / part)
+    (tmp_path / "made").symlink_to(trained / "made")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     gc.collect()  # networks go when the next is made

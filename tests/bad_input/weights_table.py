@@ -115,6 +115,11 @@ CHECKPOINTS = [
     ),
     Case(
         "convert hf out",
+        "checkpoint hf/config.json can't be read, it is damaged or cut short: use another, or copy it again",
+        {"hf/config.json": b"[" * 100_000, "hf/model.safetensors": b""},
+    ),
+    Case(
+        "convert hf out",
         "checkpoint hf/model.safetensors can't be read, it is damaged or cut short: use another, or copy it again",
         {"hf/config.json": b"[]", "hf/model.safetensors": b""},
     ),

@@ -93,7 +93,7 @@ def own_accuracies(folder: Path) -> Accuracies:
             if origin["module"] != "VideoMAE":
                 continue  # from scratch
             name = str(origin["dataset"] if "dataset" in origin else origin["recipe"]["name"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # of validation, or of weights that don't say where they come from
         if name in percent:
             raise InputError(f"{folder} has two tests of {name!r}, one in {path}: give --accuracies a folder with one")

@@ -39,7 +39,7 @@ def plain(message: str, cause: BaseException | None, known: list[str], help_comm
     """One line from a parser's error: our own if there is one in the chain, else the parser's with the nearest key."""
     if own := input_error(cause):
         return own
-    text = " ".join(message.split())
+    text = re.sub(r"(--[\w.]+)/\1\+", r"\1", " ".join(message.split()))  # a list's option has a second name, --x+
     if missing := re.search(r"""Parser key "([^"]+)": Unable to load config ['"]([^'"]+)""", text):
         return InputError(
             f"{missing[1]}: no config {missing[2]} that can be read: check its path from where it is named"

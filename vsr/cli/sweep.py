@@ -316,7 +316,7 @@ def _wanted(
         raise InputError(f"--out {folder}: Slurm reads {bad!r} in the name of a log as its own: give another folder")
     for place, option in ((videos, "--videos"), (lists, "--lists")):
         if place is not None and not place.is_dir():
-            raise InputError(f"{option} {place}: there is no such folder")
+            raise InputError(f"{option} {place}: there is no such folder; check the path")
     overlays = [word for c in config or [] for word in ("--config", c)]
     resolve_configs([*overlays, "--config", f"configs/finetune/{on}.yaml"])
     if "probe" in names:

@@ -59,13 +59,13 @@ def must_be_possible(asked: "Sweep", chosen: "list[Dataset]", local: bool) -> No
 
 
 def _in_overlays(asked: "Sweep", key: str) -> bool:
-    import yaml
+    from vsr.documents import read_yaml
 
     words = [*asked.options.get("", []), *asked.options.get("pretrain", [])]
     given = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
     given += [after for word, after in pairwise(words) if word == "--config"]
     paths = resolve_configs([word for path in given for word in ("--config", path)])[1::2]
-    return any(key in (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}) for path in paths)
+    return any(key in (read_yaml(Path(path)) or {}) for path in paths)
 
 
 def fits_of(asked: "Sweep") -> dict[tuple[str, int], list[str]]:
@@ -105,16 +105,16 @@ def _resolved(words: list[str]) -> dict[str, Any]:
 
 def _must_be_the_same(path: Path, here: dict[str, Any]) -> None:
     """Refuse a run folder whose data or network is another; fit compares the checkpoint itself, too."""
-    import yaml
+    from vsr.documents import read_yaml
 
     if not path.exists():
         return
     try:
-        there = yaml.safe_load(path.read_text(encoding="utf-8"))
+        there = read_yaml(path)
         keys = ("data", "model", "max_textures", "texture_size", "texture_frames")
         one, other = ({key: side[key] for key in keys} for side in (there, here))
         found = differences(one, other, _FREE)
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no config of a run: take its folder away, or give another --out") from error
     if found:
         name, (a, b) = next(iter(found.items()))

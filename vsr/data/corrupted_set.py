@@ -187,7 +187,7 @@ def read_corrupted(folder: str | Path) -> CorruptedSet:
                 held.sources[facts["video"]] = Source(**facts)
         except InputError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: not a line of a manifest of vsr corrupt: {_ANEW}") from error
     if held is None:
         raise InputError(f"{path} is empty: {_ANEW}")

@@ -104,7 +104,7 @@ class ItemFolder:
                 part.write_text(json.dumps(self.header) + "\n", encoding="utf-8")
         data = file.read_bytes()
         end = data.rfind(b"\n") + 1
-        self._read(file, data[:end].decode().splitlines())
+        self._read(file, data[:end].decode(errors="replace").splitlines())
         for unfinished in [*self.folder.glob(f"{UNFINISHED}*"), *(self.folder / _PARTS).glob(f"{UNFINISHED}*")]:
             unfinished.unlink(missing_ok=True)
         if end < len(data):  # a line that was cut off
@@ -116,7 +116,7 @@ class ItemFolder:
             header, *rest = (json.loads(line) for line in lines)
             self.listed = {_subject(line): line["sha256"] for line in rest}
             there, here = _flat(header), _flat(self.header)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{file} is not a manifest of vsr: give --out a new or an empty folder") from error
         for key in sorted(there.keys() | here.keys()):
             if there.get(key) != here.get(key):

@@ -9,10 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vsr.analysis.measure import Number
 from vsr.analysis.report import SCHEMA as PROPERTIES
+from vsr.documents import read_yaml
 from vsr.errors import InputError
 
 SCHEMAS = (1, 2)
@@ -206,7 +205,7 @@ def _walk(root: Path) -> Iterator[Path]:
 def _object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _Unreadable(f"{path.name} can't be read ({_line(error)})") from error
     if not isinstance(content, dict):
         raise _Unreadable(f"{path.name} is damaged: it holds no object")
@@ -248,8 +247,8 @@ def _numbers(path: Path) -> tuple[Number, ...]:
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        content = read_yaml(folder / "config.yaml")
+    except InputError:
         return {}
     return content if isinstance(content, dict) else {}
 

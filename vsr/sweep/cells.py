@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from vsr.documents import read_yaml
 from vsr.errors import InputError, nearest
 from vsr.recipe import CONFIGS, NATURAL, Recipe, dataset_names, load_recipe, recipe_from_dict
 
@@ -129,11 +128,11 @@ def _dataset(line: str, place: str) -> Dataset:
         raise InputError(f"{place}: no dataset {line!r}{nearest(line, known)}: give one of {', '.join(known)}, or the "
                          "path of a config of vsr fit")  # fmt: skip
     try:
-        data: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["init_args"]
+        data: Mapping[str, Any] = read_yaml(path)["data"]["init_args"]
         parts = [data] if "recipe" in data else data.get("shares", [{}])
         recipes = tuple(_recipe(part["recipe"], place) for part in parts if part.get("recipe") is not None)
         own = recipes[0].name if "recipe" in data else data["name"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{place}: {line} is no config of pre-training: see those in configs/pretrain/") from error
     if own != name:
         raise InputError(

@@ -150,7 +150,7 @@ def load(folder: Path) -> Sweep:
         submissions = [Submission(**s) for s in content.pop("submissions")]
     except FileNotFoundError as error:
         raise InputError(f"there is no sweep in {folder}: vsr sweep submit LIST --out {folder} makes one") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is no manifest of a sweep: mend it, or give another folder") from error

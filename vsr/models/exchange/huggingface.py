@@ -115,7 +115,7 @@ def read_about(folder: Path, config: Mapping[str, Any], metadata: Mapping[str, s
         names = []  # transformers' own say nothing
     try:
         about = About.of(json.loads(metadata.get("vsr", "{}")))
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         about = About()
     return replace(
         about,
@@ -133,7 +133,7 @@ def _licence(card: Path) -> str | None:
     parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
     try:
         head = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0] else None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):  # ValueError, TypeError: of 2020-13-41 and such
         return None
     licence = head.get("license") if isinstance(head, dict) else None
     return licence if isinstance(licence, str) else None

@@ -79,7 +79,7 @@ def _read_folder(path: Path) -> Weights:
         )
     try:
         config = dict(json.loads((path / huggingface.CONFIG).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(_unreadable(path / huggingface.CONFIG)) from error
     metadata: dict[str, str] = {}
     if files[0].name == huggingface.TENSORS:
