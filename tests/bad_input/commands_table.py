@@ -227,7 +227,7 @@ COMMANDS = [
     Case(f"validate {_LAPTOP}", "…validation…"),
     Case(
         f"test --config configs/test/ucf101p.yaml {TINY} --data.videos videos --data.lists lists "
-        "--model.checkpoint made/classifier.ckpt --data.perturbations jpg",
+        "--model.checkpoint made/classifier.ckpt --data.perturbations [jpg]",
         "no perturbation 'jpg'…: choose from …",
     ),
     # plan

@@ -183,7 +183,7 @@ CHECKPOINTS = [
     ),
     Case(
         "analyze acc_shapes --videos 2 --i3d lists/classInd.txt",
-        "lists/classInd.txt (SHA-256 2c1e1664adbd43a6…) is not the TorchScript file of an I3D, i3d_torchscript.pt: PytorchStreamReader failed reading zip archive: not a ZIP archive; give the path of that file",
+        "lists/classInd.txt (SHA-256 2c1e1664adbd43a6…) is not the TorchScript file of an I3D, i3d_torchscript.pt: …; give the path of that file",
     ),
     Case(f"{_FIT} --model.checkpoint nowhere.ckpt", "checkpoint nowhere.ckpt: no such file; check the path"),
     Case(
@@ -232,7 +232,7 @@ CHECKPOINTS = [
     ),
     Case(
         f"{_RESUME} made/pretrained.ckpt --data.seed 1",
-        "--ckpt_path made/pretrained.ckpt is of another run: seed 0 there, 1 here…. Give this one the same settings, or start it anew with --run NAME",
+        "--ckpt_path made/pretrained.ckpt is of another run: data_seed 0 there, 1 here. Give this one the same settings, or start it anew with --run NAME",
     ),
     Case(
         f"{_RESUME} made/pretrained.ckpt --data.recipe.num_objects 3",
@@ -257,6 +257,10 @@ CHECKPOINTS = [
     _resumed(
         "--ckpt_path a.ckpt: its weights or its optimiser's state aren't this network's, someone has changed it: give another checkpoint",
         state_dict={},
+    ),
+    _resumed(
+        "--ckpt_path a.ckpt: its weights or its optimiser's state aren't this network's, someone has changed it: give another checkpoint",
+        state_dict={"encoder": 5},
     ),
     _resumed(
         "--ckpt_path a.ckpt: its weights or its optimiser's state aren't this network's, someone has changed it: give another checkpoint",
