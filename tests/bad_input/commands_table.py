@@ -224,11 +224,14 @@ COMMANDS = [
         "test --config configs/finetune/folders.yaml --data.videos nowhere",
         "videos nowhere: no such folder: give the folder that holds the videos",
     ),
-    Case(f"validate {_LAPTOP}", "…validation…"),
+    Case(
+        f"validate {_LAPTOP}",
+        "vsr validate counts right answers, which this model gives none: give a classifier's config",
+    ),
     Case(
         f"test --config configs/test/ucf101p.yaml {TINY} --data.videos videos --data.lists lists "
         "--model.checkpoint made/classifier.ckpt --data.perturbations [jpg]",
-        "no perturbation 'jpg'…: choose from …",
+        "no perturbation 'jpg'; did you mean 'jpeg'?: choose from …",
     ),
     # plan
     Case("plan", "vsr plan needs a run: give the options of vsr fit, such as --config configs/pretrain/NAME.yaml"),
@@ -267,7 +270,10 @@ COMMANDS = [
     Case("corrupt videos", "the following arguments are required: dst (see vsr corrupt --help)"),
     Case("corrupt nowhere out", "nowhere: no such folder: give the folder of the videos"),
     Case("corrupt nowhere sheet.png", "nowhere: no such file: check the path"),
-    Case("corrupt textures out", "textures holds … and no video: give a folder with files that end in .3gp, …"),
+    Case(
+        "corrupt textures out",
+        "textures holds 3 files, first 0.png, and no video: give a folder with files that end in .3gp, …",
+    ),
     Case("corrupt videos sheet.png", "videos: no such file: check the path"),
     Case(
         "corrupt videos videos/out",
@@ -282,7 +288,7 @@ COMMANDS = [
         "corrupt videos/Jump/v_Jump_0.avi out",
         "videos/Jump/v_Jump_0.avi is a file: give a folder of videos, or for a sheet of this one a DST ending in .png",
     ),
-    Case("corrupt videos out --perturbations jpg", "no perturbation 'jpg'…: choose from …"),
+    Case("corrupt videos out --perturbations jpg", "no perturbation 'jpg'; did you mean 'jpeg'?: choose from …"),
     Case(
         "corrupt videos out --perturbations jpeg jpeg", "perturbations ['jpeg', 'jpeg'] names one twice: name each once"
     ),
@@ -290,7 +296,10 @@ COMMANDS = [
         "corrupt videos out --perturbations", "argument --perturbations: expected one argument (see vsr corrupt --help)"
     ),
     Case("corrupt videos out --severities 6", "severity 6 is none of 1 .. 5: the benchmark has five"),
-    Case("corrupt videos out --severities high", "severities …high… (see vsr corrupt --help)"),
+    Case(
+        "corrupt videos out --severities high",
+        "severities ['high'] is not a list of whole numbers or null (see vsr corrupt --help)",
+    ),
     Case("corrupt videos out --workers 0", "0 workers can't work: give 1 or more"),
     Case("corrupt videos out --seed -1", "seed -1 is outside 0 .. 2^64 - 1: choose another seed"),
 ]

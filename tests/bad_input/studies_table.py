@@ -202,7 +202,11 @@ STUDIES = [
         "no config file nowhere.yaml: give a path, or one of vsr's configs/",
         {"mine.txt": "acc_shapes"},
     ),
-    Case("sweep submit mine.txt --local --stages pretrain -- --data.seeds 1", "X", {"mine.txt": "acc_shapes"}),
+    Case(
+        "sweep submit mine.txt --local --stages pretrain -- --data.seeds 1",
+        "Option 'seeds' is not accepted; did you mean 'seed'? (see vsr fit --help)",
+        {"mine.txt": "acc_shapes"},
+    ),
     Case(
         "sweep plan mine.txt -- --run 1",
         "--run is what the sweep sets for each of its cells: leave it out",

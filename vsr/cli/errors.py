@@ -7,6 +7,7 @@ from vsr.errors import InputError, nearest
 
 _WORDS = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word", "NoneType": "null",
+    "list[int]": "a list of whole numbers", "list[float]": "a list of numbers", "list[str]": "a list of words",
     "list": "a list: write [a, b]", "tuple": "a list: write [a, b]", "dict": "a block of keys and values",
 }  # fmt: skip
 """Types in the words of a person."""
@@ -68,7 +69,7 @@ def _wrong_kind(text: str, known: list[str]) -> str | None:
     name, kinds, value = found[1], found[2] or found[3], found[4]
     words = re.findall(r"Literal\[(.*?)\]", kinds)
     choices = list(dict.fromkeys(choice.strip("' ") for some in words for choice in some.split(",")))
-    classes = re.findall(r"<class '([\w.]+)'>", kinds)
+    classes = re.findall(r"(?<=<class ')[\w.]+|list\[(?:int|float|str)\]", kinds)
     wanted = [f"in {', '.join(choices)}"] if choices else []
     wanted += [_WORDS.get(kind) or f"the name of a {kind.rpartition('.')[2]}" for kind in classes]
     if not wanted:  # such as: tuple with 2 elements
@@ -89,6 +90,8 @@ def input_error(error: BaseException | None) -> InputError | None:
             disk = error
         if type(error).__name__ == "MisconfigurationException":
             text = " ".join(str(error).split())
+            if undone := re.search(r"No `\w+_step\(\)` method defined to run `Trainer\.(\w+)`", text):
+                text = f"vsr {undone[1]} counts right answers, which this model gives none: give a classifier's config"
             if "backend found" in text or "accelerator is not available" in text:
                 text = f"this machine does not have the accelerator asked for ({text}): give --trainer.accelerator auto"
             return InputError(text)

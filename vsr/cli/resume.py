@@ -73,9 +73,9 @@ def must_be_the_same_run(
             f"--ckpt_path {path} is a checkpoint of {there['module']}, but this run trains {here['module']}: {use}"
         )
     kept, ours = checkpoint["state_dict"], module.state_dict()
-    if {name: getattr(t, "shape", None) for name, t in kept.items()} != {name: t.shape for name, t in ours.items()} or not all(
-        checkpoint[part] for part in ("optimizer_states", "lr_schedulers", "loops")
-    ):
+    if {name: getattr(t, "shape", None) for name, t in kept.items()} != {
+        name: t.shape for name, t in ours.items()
+    } or not all(checkpoint[part] for part in ("optimizer_states", "lr_schedulers", "loops")):
         raise InputError(
             f"--ckpt_path {path}: its weights or its optimiser's state aren't this network's, someone has changed it: "
             "give another checkpoint"
