@@ -121,7 +121,7 @@ HMDB51 = {
     "lists/climb_stairs_test_split1.txt": "b#&[x] y.avi 1 \nc.avi 2 \n",
     "lists/climb_test_split1.txt": "a(1)!.avi 1 \nt.avi 2 \nu.avi 0 \n",
     "lists/climb_test_split2.txt": "t.avi 1 \n",
-    "lists/climb_stairs_test_split2.txt": "\n",
+    "lists/climb_stairs_test_split2.txt": "c.avi 0 \n",
     "videos/climb_stairs/b#&[x] y.avi": "",
     "videos/climb_stairs/c.avi": "",
     "videos/climb/a(1)!.avi": "",
