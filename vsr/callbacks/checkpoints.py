@@ -188,8 +188,6 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             "go on from it; to start from its weights give it as --model.checkpoint"
         )
     wrong = [name for name, kind in _PARTS.items() if not isinstance(content[name], kind)]
-    if "provenance" not in wrong and "module" not in content["provenance"]:
-        wrong.append("provenance")
     if wrong:
         raise InputError(
             f"--ckpt_path {path}: its {' and '.join(wrong)} can't be a run's, someone has changed it: "

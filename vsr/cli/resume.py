@@ -65,6 +65,10 @@ def must_be_the_same_run(
 
     checkpoint = read_checkpoint(path)
     there, here = checkpoint["provenance"], subject(data, module)
+    if "module" not in there:
+        raise InputError(
+            f"--ckpt_path {path}: its provenance can't be a run's, someone has changed it: give another checkpoint"
+        )
     if there["module"] != here["module"]:
         use = "--ckpt_path goes on with a run of the same stage"
         if here["module"] == "ActionClassifier":
