@@ -76,14 +76,6 @@ def must_be_the_same_run(
         raise InputError(
             f"--ckpt_path {path} is a checkpoint of {there['module']}, but this run trains {here['module']}: {use}"
         )
-    kept, ours = checkpoint["state_dict"], module.state_dict()
-    if {name: getattr(t, "shape", None) for name, t in kept.items()} != {
-        name: t.shape for name, t in ours.items()
-    } or not all(checkpoint[part] for part in ("optimizer_states", "lr_schedulers", "loops")):
-        raise InputError(
-            f"--ckpt_path {path}: its weights or its optimiser's state aren't this network's, someone has changed it: "
-            "give another checkpoint"
-        )
     arguments = {key: value for key, value in module.hparams.items() if key not in _NOT_THE_LEARNER}
     found = differences(checkpoint["hyper_parameters"], arguments) | differences(there, here)
     found |= differences({"ema_decay": there.get("ema_decay")}, {"ema_decay": ema_decay})  # also where one has none
@@ -92,6 +84,14 @@ def must_be_the_same_run(
         raise InputError(
             f"--ckpt_path {path} is of another run: {said}. Give this one the same settings, or start it anew with "
             "--run NAME"
+        )
+    kept, ours = checkpoint["state_dict"], module.state_dict()
+    if {name: getattr(t, "shape", None) for name, t in kept.items()} != {
+        name: t.shape for name, t in ours.items()
+    } or not all(checkpoint[part] for part in ("optimizer_states", "lr_schedulers", "loops")):
+        raise InputError(
+            f"--ckpt_path {path}: its weights or its optimiser's state aren't this network's, someone has changed it: "
+            "give another checkpoint"
         )
 
 
