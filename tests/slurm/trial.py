@@ -78,17 +78,22 @@ class Trial:
 
     def let_go(self, fit: str) -> None:
         """Let it go on."""
-        for path in (self.hold / fit, self.hold / f"{fit}.here"):
+        for path in (self.hold / fit, self.hold / f"{fit}.here", self.hold / f"{fit}.told"):
             path.unlink(missing_ok=True)
+
+    def hit(self, fit: str, *words: str) -> None:
+        """Have Slurm signal a held fit; it is let go when the signal has come, or has killed it."""
+        process = Path(f"/proc/{self.process(fit)}")
+        ask(*words)
+        self.until(lambda: (self.hold / f"{fit}.told").exists() or not process.exists())
+        self.let_go(fit)
 
     def signal(self, fit: str, task: str) -> None:
         """Send a held fit SIGUSR1 as Slurm does, before a time limit.
 
         To the step: of a whole task scancel 22.05 believes that it wasn't sent, and sends it again and again.
         """
-        self.process(fit)
-        ask("scancel", "--signal=USR1", f"{task}.0")
-        self.let_go(fit)
+        self.hit(fit, "scancel", "--signal=USR1", f"{task}.0")
 
     def kill(self, fit: str) -> None:
         """Kill a held fit."""
@@ -97,9 +102,7 @@ class Trial:
 
     def cancel(self, fit: str, task: str) -> None:
         """Cancel a held fit's task."""
-        self.process(fit)
-        ask("scancel", task)
-        self.let_go(fit)
+        self.hit(fit, "scancel", task)
 
     def submissions(self, stage: str) -> list[dict[str, object]]:
         """Those of a stage, from the manifest."""
