@@ -184,6 +184,8 @@ def main() -> None:
     world = min(2, torch.cuda.device_count()) if cuda else 2
     clips = args.clips or (64 if cuda else 16)
     header = environment.header()
+    # Numba's threads wait for work by spinning: two processes with two each take twice the time of one
+    os.environ |= {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(measure, (world, folder, args.turns, clips), nprocs=world)
         found = torch.load(Path(folder, "found.pt"), weights_only=True)
