@@ -13,7 +13,7 @@ LOAD = Path(__file__).parents[1] / "benchmarks" / "load.py"
 @pytest.mark.slow
 def test_a_run_does_not_grow_and_data_modules_leave_nothing(tmp_path):
     env = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    words = [sys.executable, "-W", "ignore", str(LOAD), "--steps", "200", "--starts", "5", "--out", "load.md"]
+    words = [sys.executable, "-W", "ignore", str(LOAD), "--steps", "500", "--starts", "5", "--out", "load.md"]
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     text = (tmp_path / "load.md").read_text()

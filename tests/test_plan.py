@@ -53,7 +53,7 @@ def test_it_says_what_a_run_takes_and_writes_nothing(capsys):
     for row, unit in {
         "training alone": "clips/s", "rendering alone": "clips/s", "together": "of the time for rendering",
         "utilisation": "a matrix product here", "memory": "resident at most", "textures": "2 at ",
-        "checkpoint": "weights and two moments", "total": "for 2 steps of 4 clips", "timed": "micro-step",
+        "checkpoint": "weights and two moments", "total": "for 2 steps of 4 clips", "timed": "of 4 clips",
     }.items():  # fmt: skip
         assert unit in rows[row]
     assert "less those in kept" in rows["textures"]
