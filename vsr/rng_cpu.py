@@ -1,13 +1,10 @@
 """``vsr.rng`` once more, as Numba, for loops on the CPU that draw as they go: bit-equal, by test."""
 
-from typing import Any
-
 import numba
 import numpy as np
 
-# the cache does not see a change in a module that is called: after an edit here, empty every __pycache__
-OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "boundscheck": False}
-"""How all loops are compiled."""
+from vsr.loops import OPTIONS
+
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)

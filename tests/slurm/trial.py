@@ -15,8 +15,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_cli import write_clip
 
-from vsr.cli import main
-
 ROOT = Path(__file__).parents[2]
 OVERLAYS = ["--config", "configs/scale/laptop.yaml", "--config", "tiny.yaml"]
 TINY = """
@@ -119,9 +117,10 @@ class Trial:
             time.sleep(0.2)
 
     def alone(self, dataset: str) -> dict[str, torch.Tensor]:
-        """The weights of a run of the same, that nothing happens to."""
+        """The weights of a run of the same, that nothing happens to: a process of its own, as each job is."""
         words = ["--config", f"configs/pretrain/{dataset}.yaml", *OVERLAYS, "--trainer.default_root_dir", "alone"]
-        main(["fit", *words])
+        command = [sys.executable, "-m", "vsr", "fit", *words]
+        subprocess.run(command, cwd=self.folder, env=os.environ | self.environment(), check=True)
         return weights(self.folder / "alone" / "pretrain" / dataset / "default")
 
 

@@ -7,7 +7,8 @@ Numba's threads (``NUMBA_NUM_THREADS``).
 import numba
 import numpy as np
 
-from vsr.rng_cpu import OPTIONS, words
+from vsr.loops import OPTIONS, parallel
+from vsr.rng_cpu import words
 
 _TILE = 128  # blocks of words drawn together, so that they vectorise
 
@@ -19,7 +20,7 @@ def _words(seed, stream, first, index, epoch, draws):
         draws[0, i], draws[1, i], draws[2, i], draws[3, i] = words(seed, stream, first + np.uint64(i), index, epoch)
 
 
-@numba.njit(parallel=True, **OPTIONS)
+@parallel
 def noise(values, table, seed, stream, index, epoch, out):
     """See :func:`vsr.corruptions.noise.add`: values and out uint8 (B, N), table int32 (65536,)."""
     clips, count = values.shape
@@ -42,7 +43,7 @@ def noise(values, table, seed, stream, index, epoch, out):
             shown[n] = np.uint8((column & itself) | (entry & 255 & ~itself))
 
 
-@numba.njit(parallel=True, **OPTIONS)
+@parallel
 def warp(video, affine, out):
     """See :func:`vsr.corruptions.camera.warp`: video uint8 (B, C, T, H W), out (B, C, T, H, W)."""
     clips, channels, frames, height, width = out.shape
@@ -60,7 +61,7 @@ def warp(video, affine, out):
                     out[b, c, t, i, j] = video[b, c, t, np.uint64(place[j])] if place[j] >= 0 else 0
 
 
-@numba.njit(parallel=True, **OPTIONS)
+@parallel
 def weigh(video, rows, columns, places, weights, which, offset, shift, out):
     """See :func:`vsr.corruptions.blur._weigh`."""
     clips, channels, frames, height, width = video.shape
@@ -86,7 +87,7 @@ def weigh(video, rows, columns, places, weights, which, offset, shift, out):
                 out[b, c, t, i, j] = min(max(total[j] >> shift, 0), 255)
 
 
-@numba.njit(parallel=True, **OPTIONS)
+@parallel
 def zoom(video, levels, rows, row_weights, columns, column_weights, out):
     """See :func:`vsr.corruptions.blur._zoom`: rows int64 (Z, 2, H), row_weights float64 (Z, 2, H); columns likewise."""
     clips, channels, frames, height, width = video.shape

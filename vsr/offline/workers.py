@@ -86,8 +86,8 @@ def _begin(job: Job) -> None:
     _job = job
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the command, which lets the items under way be finished
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
     numba.set_num_threads(1)
+    torch.set_num_threads(1)  # after Numba, which starts its threads with a number for both, see vsr.loops
 
 
 def _end_with_parent() -> None:

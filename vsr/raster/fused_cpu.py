@@ -15,11 +15,11 @@ import numba
 import numpy as np
 from torch import Tensor
 
+from vsr.loops import OPTIONS, parallel
 from vsr.raster import Scene
 from vsr.raster.paint_cpu import PIXEL_X, PIXEL_Y, PIXELS, TILE, paint, room
 from vsr.raster.place_cpu import matrices_at, place_clips
 from vsr.recipe import Recipe
-from vsr.rng_cpu import OPTIONS
 
 _BLACK = np.int32(1 << 24)  # as a packed colour, see _pack
 
@@ -92,7 +92,7 @@ def _arrays(scene: Scene) -> tuple[Any, ...]:
     return scene.output_from_unit.numpy(), circle.numpy(), edges.numpy()
 
 
-@numba.njit(parallel=True, **OPTIONS)
+@parallel
 def _visible(output_from_unit, circle, edges, out):
     videos, frames, height, width = out.shape
     values = np.arange(1, circle.shape[1] + 1).astype(np.int32)
@@ -233,7 +233,7 @@ def _draw_frame(
                 _mean_tile(top, tile, antialias, y0, x0, tile_rows, tile_columns, out, v, f)
 
 
-@numba.njit(parallel=True, **OPTIONS)
+@parallel
 def _draw(output_from_unit, circle, edges, color, texture, texels, frame, clamp, textures, textured, antialias, out):
     videos, _, frames, _, _ = out.shape
     for vf in numba.prange(videos * frames):
@@ -244,7 +244,7 @@ def _draw(output_from_unit, circle, edges, color, texture, texels, frame, clamp,
         )  # fmt: skip
 
 
-@numba.njit(parallel=True, **OPTIONS)
+@parallel
 def _draw_clips(
     count, motion, circle, edges, color, texture, view, stride, texels_per_px, backdrop, texture_frames, clamp, rows,
     textures, textured, antialias, out,

@@ -10,8 +10,8 @@ import math
 import numba
 import numpy as np
 
+from vsr.loops import OPTIONS
 from vsr.raster import MIN_AREA
-from vsr.rng_cpu import OPTIONS
 
 TILE = 16  # px
 # Numba vectorises loops over a tile's pixels if they are flat, of constant length, and work on 32 bits: so tiles lie

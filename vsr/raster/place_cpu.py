@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from vsr.geometry import crop_boxes
 from vsr.latents import ASIDE
+from vsr.loops import OPTIONS, parallel
 from vsr.recipe import Recipe, radius_table
 from vsr.rng import Stream
-from vsr.rng_cpu import OPTIONS, below, uniform, words
+from vsr.rng_cpu import below, uniform, words
 
-# the cache does not see a change in a module that is called: after an edit here or in paint_cpu, empty __pycache__
 _S = {stream.name: int(stream) for stream in Stream}  # Numba freezes globals: one number each
 _RADIUS, _POSITION, _COLOR, _SHAPE, _ANGLE = (_S[n] for n in ("RADIUS", "POSITION", "COLOR", "SHAPE", "ANGLE"))
 _DIRECTION, _SPEED, _ACCELERATION = (_S[n] for n in ("DIRECTION", "SPEED", "ACCELERATION"))
@@ -163,7 +163,7 @@ def _look(w0, w1, w2, colored, first_texture, w3, window, textured, v, k, color,
     texture[v, k] = first_texture + below(w3, window) if textured else -1
 
 
-@numba.njit(parallel=True, **OPTIONS)
+@parallel
 def _place_clips(
     seed, index, epoch, first, durations, span, objects, spans, ends, guide, radii, boxes, mixed, size, backdrop, looks,
     pool, window, epoch_size, count, number, motion, circle, edges, color, texture, view,
