@@ -9,6 +9,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each process has a core; torch reads 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
+import lightning  # noqa: F401  It logs to the standard error of this moment, which must not be that of a test
 import pytest
 import torch
 

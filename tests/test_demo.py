@@ -50,8 +50,8 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path, capsys):
             main(["demo", "--out", out])
         assert stopped.value.code == 2
         line = capsys.readouterr().err.splitlines()[-1]
-        assert f"can't write to the folder {out}" in line
-        assert "give another by --out" in line
+        assert f"can't write to {out}" in line
+        assert "give --out a folder that can be written" in line
 
 
 def test_a_browser_is_opened_only_where_someone_sees_it(tmp_path, monkeypatch):

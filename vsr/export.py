@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import BinaryIO
 
 import av
@@ -207,3 +207,17 @@ def whole(path: Path) -> Iterator[Path]:
         raise InputError(refused.format(error.strerror)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def must_be_writable(out: Path) -> None:
+    """Make the folder of ``--out``, before what is to be written there takes its time.
+
+    Raises:
+        InputError: it can't be made or written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(f"can't write to {out} ({error.strerror}): give --out a folder that can be written") from error

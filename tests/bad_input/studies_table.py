@@ -244,7 +244,7 @@ STUDIES = [
     # demo, doctor
     Case(
         "demo --out lists/classInd.txt",
-        "can't write to the folder lists/classInd.txt (File exists): give another by --out",
+        "can't write to lists/classInd.txt (File exists): give --out a folder that can be written",
     ),
     Case("demo here", "unrecognized arguments: here (see vsr demo --help)"),
     Case("doctor all", "vsr doctor takes no options, not 'all': give none"),

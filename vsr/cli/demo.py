@@ -4,8 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-from vsr.errors import InputError
-
 _DATASET = "acc_textures"
 _TRAINING = f"fit --config configs/pretrain/{_DATASET}.yaml --config configs/scale/laptop.yaml --max_textures 32"
 _SMALL = "--trainer.accelerator cpu --trainer.max_steps 40 --trainer.enable_model_summary false --run demo"
@@ -20,11 +18,12 @@ def demo(out: Path = Path("vsr-demo")) -> None:
     Args:
         out: the folder for all of it, made if need be.
     """
-    _must_be_writable(out)
     from vsr.cli.stages import run_stage
+    from vsr.export import must_be_writable
     from vsr.overview import render_progression
     from vsr.report import write_report
 
+    must_be_writable(out)
     if not (out / "progression.mp4").exists():
         print("1/3 The datasets of the progression: one scene, with one thing changed from one to the next", flush=True)
         render_progression(out, index=3, max_textures=16)
@@ -47,17 +46,6 @@ def demo(out: Path = Path("vsr-demo")) -> None:
         _shown(page),
         sep="\n",
     )
-
-
-def _must_be_writable(out: Path) -> None:
-    from tempfile import TemporaryFile
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InputError(f"can't write to the folder {out} ({error.strerror}): give another by --out") from error
 
 
 def _shown(page: Path) -> str:

@@ -5,13 +5,12 @@ from datetime import date
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from vsr.errors import InputError
-from vsr.export import whole
+from vsr.export import must_be_writable, whole
 from vsr.published import results
 from vsr.report import text
 from vsr.report.charts import curve
@@ -51,7 +50,7 @@ def write_report(
         reasons = "; ".join(f"{place}: {why}" for place, why in found.unread.items())
         left = f" that can be read ({reasons})" if reasons else ""
         raise InputError(f"no runs{left} in {where}: give folders that vsr fit or vsr test has written, or --gallery")
-    _must_be_writable(out)  # films take their time
+    must_be_writable(out)  # films take their time
     report = gather(found, gallery, texture_folder)
     files = {"report.md": _markdown(report), "runs.csv": _runs_csv(report), "figure4.csv": _figure4_csv(report)}
     files |= {f"{table.key}.csv": text.csv_of_table(table) for table in [*report.tables, report.figure2[0]]}
@@ -61,15 +60,6 @@ def write_report(
         with whole(out / name) as part:
             part.write_text(content, encoding="utf-8")
     return out / "index.html"
-
-
-def _must_be_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InputError(f"can't write to {out} ({error.strerror}): give --out a folder that can be written") from error
 
 
 def _html(report: Report) -> str:
