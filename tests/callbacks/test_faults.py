@@ -115,6 +115,21 @@ def test_a_logger_that_fails_in_its_own_way_is_named_too(tmp_path):
     )
 
 
+def test_a_worker_killed_while_a_file_was_written_is_named(tmp_path):
+    """As torch.save answers when the signal comes amid its work."""
+
+    class Saves(Callback):
+        def on_train_batch_end(self, *_):
+            try:
+                raise RuntimeError("DataLoader worker (pid 22076) is killed by signal: Killed. ")
+            finally:
+                raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 24093824 vs 24093712")
+
+    with pytest.raises(RuntimeError, match="unexpected pos") as stopped:
+        fit(tmp_path, Saves())
+    assert "DataLoader worker (pid 22076) is killed by signal: Killed: it decodes" in str(input_error(stopped.value))
+
+
 @pytest.mark.parametrize(
     ("said", "lost"),
     [

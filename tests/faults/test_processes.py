@@ -56,7 +56,8 @@ def test_a_process_that_decodes_is_killed(capsys):
     before = psutil.Process().children(recursive=True)
     said = refused(
         capsys, "fit", "--config", "configs/finetune/folders.yaml", *TINY, "--data.videos", "videos",
-        "--data.stride", 1, "--data.num_workers", 1, "--trainer.max_steps", 9, "--checkpoints.every_n_steps", 2,
+        "--data.stride", 1, "--data.num_workers", 1, "--data.global_batch_size", 1, "--trainer.max_steps", 9,
+        "--checkpoints.every_n_steps", 2,
         "--trainer.callbacks+=test_processes.KillAWorker",
     )  # fmt: skip
     assert "DataLoader worker (pid" in said[0]

@@ -3,6 +3,7 @@
 import errno
 import re
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -48,19 +49,26 @@ class Faults(Callback):
             rank_zero_info(_state(trainer))
 
 
-def _unexplained(error: BaseException | None) -> bool:
-    """Whether no error of ours is behind it."""
-    while error is not None and not isinstance(error, InputError):
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those behind it, the last one first."""
+    while error is not None:
+        yield error
         error = error.__cause__ or error.__context__
-    return error is None
+
+
+def _unexplained(error: BaseException) -> bool:
+    """Whether no error of ours is behind it."""
+    return not any(isinstance(e, InputError) for e in _behind(error))
 
 
 def remedy(error: Exception, trainer: Trainer, module: LightningModule) -> str | None:
     """One line on an error that a user can mend; None for any other."""
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of GPU memory: {_smaller_batch(error, trainer, module)}"
-    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):  # torch's own words
-        said = str(error).split(". ")[0].rstrip(". ")
+    # torch raises this wherever the main process is: amid a file, the file's error comes after it
+    killed = [str(e) for e in _behind(error) if str(e).startswith("DataLoader worker (pid")]  # torch's own words
+    if killed:
+        said = killed[0].split(". ")[0].rstrip(". ")
         return (
             f"{said}: it decodes videos, and is killed most often for want of memory; "
             "give a smaller --data.num_workers or --data.max_batch_per_device"
