@@ -9,7 +9,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each process has a core; torch reads 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
-import lightning  # noqa: F401  It logs to the standard error of this moment, which must not be that of a test
 import pytest
 import torch
 
@@ -17,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 CUDA = torch.cuda.is_available()
 if not CUDA:  # Triton's interpreter then runs the CUDA renderer on tensors of the CPU; kernels read it when imported
     os.environ["TRITON_INTERPRET"] = "1"
+import lightning  # noqa: E402, F401  It logs to the standard error of this moment, which must not be that of a test
+
 if importlib.util.find_spec("triton") is None:  # it comes with torch for CUDA
     collect_ignore = ["raster/test_cuda.py"]
 

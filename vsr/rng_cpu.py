@@ -1,16 +1,17 @@
 """``vsr.rng`` once more, as Numba, for loops on the CPU that draw as they go: bit-equal, by test."""
 
-import numba
+from functools import partial
+
 import numpy as np
 
-from vsr.loops import OPTIONS
+from vsr.loops import compiled
 
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
-@numba.njit(forceinline=True, **OPTIONS)
+@partial(compiled, forceinline=True)
 def words(seed, stream, element, index, epoch):
     """``vsr.rng.words``: one block, uint64 each."""
     c0, c1, c2, c3 = np.uint64(element), np.uint64(stream), np.uint64(index), np.uint64(epoch)
@@ -22,13 +23,13 @@ def words(seed, stream, element, index, epoch):
     return c0, c1, c2, c3
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def below(word, n):
     """``vsr.rng.below``."""
     return np.int64((word * np.uint64(n)) >> _HALF)
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def uniform(word):
     """``vsr.rng.uniform``, as float64."""
     return float(np.int64(word >> np.uint64(8))) * 2.0**-24

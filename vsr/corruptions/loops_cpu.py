@@ -7,13 +7,13 @@ Numba's threads (``NUMBA_NUM_THREADS``).
 import numba
 import numpy as np
 
-from vsr.loops import OPTIONS, parallel
+from vsr.loops import compiled, parallel
 from vsr.rng_cpu import words
 
 _TILE = 128  # blocks of words drawn together, so that they vectorise
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _words(seed, stream, first, index, epoch, draws):
     """``vsr.rng.words`` of ``_TILE`` elements in a row, uint64 (4, _TILE)."""
     for i in range(_TILE):

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from torch import Tensor
 
-from vsr.loops import OPTIONS, parallel
+from vsr.loops import compiled, parallel
 from vsr.raster import Scene
 from vsr.raster.paint_cpu import PIXEL_X, PIXEL_Y, PIXELS, TILE, paint, room
 from vsr.raster.place_cpu import matrices_at, place_clips
@@ -109,13 +109,13 @@ def _visible(output_from_unit, circle, edges, out):
                 out[v, f, y, x] = value - 1
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _pack(red, green, blue):
     """A colour as one number above 0, R + 256 G + 65536 B + 2^24."""
     return np.int32(red) | np.int32(green) << np.int32(8) | np.int32(blue) << np.int32(16) | _BLACK
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _look_up(value, color, texel, textures, rows, frame, clamp, x0, y0, top, tile):
     """Turn a tile's numbers of objects, from 1, into packed colours; ``value`` is the number all over, -1: in ``top``.
 
@@ -151,7 +151,7 @@ def _look_up(value, color, texel, textures, rows, frame, clamp, x0, y0, top, til
             top[tile, p] = _sum(tint, _pack(red, green, blue), clamp)
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _sum(one, other, clamp):
     """Two packed colours, channel by channel; past 255 they go on at 0, or stay."""
     total = _BLACK
@@ -162,7 +162,7 @@ def _sum(one, other, clamp):
     return total
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _fill_tile(color, y0, x0, rows, columns, out, v, f):
     """One packed colour for a tile of the output."""
     for channel in range(3):
@@ -172,7 +172,7 @@ def _fill_tile(color, y0, x0, rows, columns, out, v, f):
                 out[v, channel, f, y0 + i, x0 + c] = value
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _color_tile(top, tile, y0, x0, rows, columns, out, v, f):
     """The packed colours of a tile."""
     for i in range(rows):
@@ -183,7 +183,7 @@ def _color_tile(top, tile, y0, x0, rows, columns, out, v, f):
             out[v, 2, f, y0 + i, x0 + c] = (color >> 16) & 255
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _mean_tile(top, tile, antialias, y0, x0, rows, columns, out, v, f):
     """The means of the packed colours of a tile, rounded half up."""
     samples = antialias * antialias
@@ -198,7 +198,7 @@ def _mean_tile(top, tile, antialias, y0, x0, rows, columns, out, v, f):
                 out[v, channel, f, y0 + i, x0 + c] = total // samples
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _draw_frame(
     matrices, circle, edges, color, texture, texels, frame, clamp, textures, textured, antialias, out, v, f
 ):

@@ -7,15 +7,15 @@ and without branches: those that a processor guessed wrong took five times as lo
 """
 
 import math
+from functools import partial
 
-import numba
 import numpy as np
 
-from vsr.loops import OPTIONS
+from vsr.loops import compiled
 from vsr.raster import MIN_AREA
 
 TILE = 16  # px
-_FUSED = OPTIONS | {"fastmath": {"contract"}}
+_fused = partial(compiled, fastmath={"contract"})
 """For what is done to every pixel: a x + b in one step, as a GPU does it."""
 # Numba vectorises loops over a tile's pixels if they are flat, of constant length, and work on 32 bits: so tiles lie
 # one after the other, and this is where their pixels' centres are
@@ -28,7 +28,7 @@ _COUNT = np.array([bits.bit_count() for bits in range(16)])
 _NOTHING, _ZERO, _ONE = np.int32(0), np.float32(0), np.float32(1)
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _circle_crosses(t, x, y):
     """How a circle lies to the pixels of a tile with its middle at (x, y): -1 touches none, 0 covers all, else 1."""
     ux, uy = t[0] * x + t[1] * y + t[2], t[3] * x + t[4] * y + t[5]
@@ -42,7 +42,7 @@ def _circle_crosses(t, x, y):
     return 0 if far <= np.float32(0.9999) else 1
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _edges_cross(t, x, y):
     """The same for a polygon: else which edges may cross the tile, edge e as bit e. Corners decide."""
     outside, crossing = False, 0
@@ -53,7 +53,7 @@ def _edges_cross(t, x, y):
     return -1 if outside else crossing
 
 
-@numba.njit(**_FUSED)
+@_fused
 def _paint_circle(t, x0, y0, value, top, tile):
     """Paint a circle on what is left of a tile; return the least value there, 0 if something is still left."""
     a, b, d, e = t[0], t[1], t[3], t[4]
@@ -69,14 +69,14 @@ def _paint_circle(t, x0, y0, value, top, tile):
     return least
 
 
-@numba.njit(**_FUSED)
+@_fused
 def _edge(t, e, x0, y0):
     """Edge e with its zero in the corner of a tile."""
     a, b = t[e], t[4 + e]
     return a, b, a * x0 + (b * y0 + t[8 + e])
 
 
-@numba.njit(**_FUSED)
+@_fused
 def _paint_edge(t, edge, x0, y0, value, top, tile):
     """The same for a polygon of which one edge crosses the tile."""
     a, b, c = _edge(t, edge, x0, y0)
@@ -90,7 +90,7 @@ def _paint_edge(t, edge, x0, y0, value, top, tile):
     return least
 
 
-@numba.njit(**_FUSED)
+@_fused
 def _paint_corner(t, edge, other, x0, y0, value, top, tile):
     """The same where two edges cross it."""
     a, b, c = _edge(t, edge, x0, y0)
@@ -106,7 +106,7 @@ def _paint_corner(t, edge, other, x0, y0, value, top, tile):
     return least
 
 
-@numba.njit(**_FUSED)
+@_fused
 def _paint_polygon(t, x0, y0, value, top, tile):
     """The same for any polygon."""
     a0, b0, c0 = _edge(t, 0, x0, y0)
@@ -125,7 +125,7 @@ def _paint_polygon(t, x0, y0, value, top, tile):
     return least
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _paint_rest(value, top, tile):
     """Paint all that is left of a tile."""
     for p in range(PIXELS):
@@ -133,7 +133,7 @@ def _paint_rest(value, top, tile):
         top[tile, p] = value if here == _NOTHING else here
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def paint(matrices, circle, edges, values, height, width, inverse, whole, top):
     """Find what each pixel of a frame shows, front to back.
 
@@ -227,7 +227,7 @@ def paint(matrices, circle, edges, values, height, width, inverse, whole, top):
             return
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def room(objects, height, width):
     """What ``paint`` fills: ``inverse``, ``whole`` and ``top``."""
     rows, columns = -(-height // TILE), -(-width // TILE)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vsr.geometry import crop_boxes
 from vsr.latents import ASIDE
-from vsr.loops import OPTIONS, parallel
+from vsr.loops import compiled, parallel
 from vsr.recipe import Recipe, radius_table
 from vsr.rng import Stream
 from vsr.rng_cpu import below, uniform, words
@@ -90,7 +90,7 @@ def place_clips(
     return placed
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _draw_motion(seed, first, index, spans, draws):
     """The first two words of the motion's streams for a block of objects, (stream, word, object).
 
@@ -103,12 +103,12 @@ def _draw_motion(seed, first, index, spans, draws):
                 draws[s, 0, i], draws[s, 1, i], _, _ = words(seed, _MOTION[s], first + np.uint64(i), index, 0)
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _span(word, spans, which):  # all of ``spans``: a view of a row counts references
     return spans[which, 0] + uniform(word) * (spans[which, 1] - spans[which, 0])
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _angles(shape, u, angles):
     """``vsr.latents._outline_angles``: where the four corners lie, ascending."""
     turn, quarter = 2 * math.pi, math.pi / 2
@@ -131,14 +131,14 @@ def _angles(shape, u, angles):
             angles[e] = first + e * quarter
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _reach(radius, start, end, sx, sy, kx, ky):
     """How far an object stretches from its center between two times at most, px: no matrix of it stretches by more."""
     scale = max(abs(1 + sx * start), abs(1 + sx * end), abs(1 + sy * start), abs(1 + sy * end))
     return radius * scale * (1 + max(abs(kx), abs(ky)) * end) * 1.0001
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _in_view(x, y, way_x, way_y, speed, acceleration, reach, start, end, box_x, box_y, box_width, box_height):
     """Whether an object may touch the camera's box at any time from ``start`` to ``end``."""
     far_0, far_1 = (speed + acceleration * start / 2) * start, (speed + acceleration * end / 2) * end
@@ -154,7 +154,7 @@ def _in_view(x, y, way_x, way_y, speed, acceleration, reach, start, end, box_x, 
     )  # fmt: skip
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def _look(w0, w1, w2, colored, first_texture, w3, window, textured, v, k, color, texture):
     """What object ``k`` of clip ``v`` shows, from its words."""
     color[v, k, 0] = below(w0, 256) if colored else 0
@@ -238,7 +238,7 @@ def _place_clips(
         count[v] = k
 
 
-@numba.njit(**OPTIONS)
+@compiled
 def matrices_at(motion, time, box, height, width, matrices):
     """``vsr.geometry.frame_from_unit`` and the camera: unit frame -> output, for the objects of one frame.
 
