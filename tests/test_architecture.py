@@ -26,7 +26,7 @@ READS = {
     "overview": {"export", "render", "textures", "recipe"},
     "corruptions": {"loops", "rng", "rng_cpu", "errors"},
     "published": set(),
-    "data": {"corruptions", "render", "geometry", "textures", "recipe", "rng", "errors"},
+    "data": {"corruptions", "render", "geometry", "textures", "recipe", "rng", "signals", "errors"},
     "models": {"rng", "errors"},
     "modules": {"models", "rng", "errors"},
     "analysis": {

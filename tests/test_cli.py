@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from vsr.cli import main
-from vsr.recipe import dataset_names, recipe_names
+from vsr.recipe import dataset_names, load_recipe, recipe_names
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = [
@@ -294,7 +294,8 @@ def test_a_users_own_recipe_and_mixture_are_rendered_and_trained():
     assert np.asarray(Image.open("mine.png")).std() > 20
     run("fit", "--config", "configs/pretrain/acc_shapes.yaml", "--data.recipe", "mine.yaml", *TINY)
     made = json.loads(Path("runs/pretrain/mine/default/provenance.json").read_text())
-    assert made["recipe"]["fill"] == "saturated"
+    # nothing of acc_shapes is left
+    assert made["recipe_hash"] == load_recipe("mine.yaml").with_textures(2, 64, 16).hash
     assert [t["source"] for t in made["textures"]] == ["stylegan_high_freq", "statistical"]
     Path("mixed.yaml").write_text(
         "trainer: configs/trainer/pretrain.yaml\nmodel: VideoMAE\ndata:\n  class_path: VideoMixture\n  init_args:\n"

@@ -34,6 +34,13 @@ def test_matrix_is_rotation_times_scale_times_shear():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("size", [64, 224, 256, 257, 258, 300])
+def test_boxes_lie_in_the_frame(size):
+    boxes = geometry.crop_boxes(256, size)
+    assert boxes.min() >= 0
+    assert (boxes[..., :2] + boxes[..., 2:]).max() <= 256
+
+
 def test_static_circles_do_not_move():
     scene = latents(load_recipe("static_circles"), 0, torch.tensor([0]))
     matrices = geometry.frame_from_unit(scene, torch.tensor([[0, 99]]))

@@ -26,6 +26,7 @@ from vsr.offline.folder import ItemFolder
 from vsr.offline.workers import Made
 from vsr.recipe import load_recipe
 from vsr.render import render_video
+from vsr.textures.images import _listed
 from vsr.textures.statistical import statistical
 
 COUNT = 60
@@ -328,3 +329,17 @@ def test_a_folder_of_something_else_is_refused(exported, recipe, tmp_path):
     recipe_of_more.write_text(TINY.replace("num_objects: 5", "num_objects: 6"))
     with pytest.raises(InputError, match=r"with recipe\.num_objects 5 where this has 6"):
         export_videos(load_recipe(recipe_of_more), exported, 2, size=32)
+
+
+def test_a_folder_of_other_images_is_another_export(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "images/0.png")
+    recipe = replace(
+        load_recipe("acc_images"), num_objects=5, duration=(2, 2), texture_pool=1, texture_size=8,
+        texture_folder=str(tmp_path / "images"),
+    )  # fmt: skip
+    export_videos(recipe, tmp_path / "out", 1, size=16, workers=1)
+    Image.effect_noise((32, 32), 90).save(tmp_path / "images/0.png")
+    _listed.cache_clear()  # as in another process
+    with pytest.raises(InputError, match="another export, with textures"):
+        export_videos(recipe, tmp_path / "out", 2, size=16, workers=1)

@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch import Trainer
 from test_cli import TINY, clips, data_options, run  # noqa: F401
 
+from vsr.data.clips import ActionClips
 from vsr.data.synthetic import SyntheticVideos
-from vsr.modules import VideoMAE
+from vsr.modules import ActionClassifier, VideoMAE
 from vsr.plan import Plan, Pool, Rehearsal, advice, comparison, duration, largest_batch, table, texture_pool
 from vsr.recipe import Recipe
 
@@ -218,3 +219,16 @@ def test_the_largest_batch_that_fits(peaks, memory, fits):
 def test_one_micro_step_says_nothing_of_others():
     with pytest.raises(ValueError, match="two micro-steps"):
         largest_batch({1: 100}, 200)
+
+
+def test_repeated_augmentation_is_planned_in_clips(clips):  # noqa: F811
+    """Of four videos in a step each is shown twice."""
+    data = ActionClips(str(clips / "folders"), "folders", num_frames=4, stride=2, size=16, global_batch_size=4,
+                       max_batch_per_device=4, num_workers=0, num_sample=2)  # fmt: skip
+    module, rehearsal = ActionClassifier(2, None, "tiny", 16, 4, 8, global_batch_size=4), Rehearsal(5.0)
+    Trainer(
+        max_steps=2, accelerator="cpu", devices=1, callbacks=[rehearsal], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
+    ).fit(module, datamodule=data)  # fmt: skip
+    plan = rehearsal.plan
+    assert (plan.wanted, plan.clips, plan.global_batch_size) == (4, 4, 8)

@@ -65,6 +65,10 @@ def test_the_sweep_is_the_28():
     assert names[: len(PROGRESSION)] == list(PROGRESSION)
 
 
+def test_equal_recipes_have_one_hash():
+    assert Recipe("a", speed=(1, 2), texture_step=1).hash == Recipe("a", speed=(1.0, 2.0), texture_step=1.0).hash
+
+
 def test_hash_follows_every_field_but_the_name():
     other = {
         "size": 128, "duration": (1, 2), "num_objects": 3, "radius": (0.2, 0.3), "shapes": "mixed", "speed": (0.0, 1.0),

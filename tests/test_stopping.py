@@ -198,3 +198,42 @@ def test_a_data_worker_serves_on(name):
     left, status = done.stdout.split()[:2]
     assert status == "7", done.stderr
     assert (0 < int(left) <= 60) == (name == "SIGTERM"), left
+
+
+LOADER = """
+import multiprocessing, subprocess, sys, time
+from torch.utils.data import DataLoader
+from vsr import signals
+from vsr.data.decoded import begin_worker, started_by
+
+class Slow:
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, n):
+        time.sleep(0.02)
+        return n
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("forkserver")  # Python's own choice from 3.14 on
+    with signals.listening():
+        signals.training_begins()
+        loader = DataLoader(Slow(), num_workers=2, worker_init_fn=begin_worker, multiprocessing_context=started_by(2))
+        batches = iter(loader)
+        next(batches)
+        import psutil
+
+        ours = [str(process.pid) for process in psutil.Process().children(recursive=True)]
+        subprocess.run(["kill", "-s", sys.argv[1][3:], *ours], check=True)  # as Slurm does, from another process
+        print(1 + sum(1 for _ in batches))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no Slurm signals a run")
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
+def test_a_loader_serves_on_however_python_starts_processes(name, tmp_path):
+    (tmp_path / "loads.py").write_text(LOADER)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", tmp_path / "loads.py", name], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout) == (0, "40\n"), done.stderr

@@ -87,6 +87,7 @@ def crop_boxes(frame_size: int | tuple[int, int], size: int | None) -> Tensor:
     if size is None:
         return torch.tensor([[[0, 0, width, height]]], dtype=torch.float64)
     sides = [int(min(height, width) * scale) for scale in (1, 0.875, 0.75, 0.66)]
+    size = min(size, height, width)  # the release's boxes may pass the edge of frames that are 1 or 2 px smaller
     sides = [size if abs(side - size) < 3 else side for side in sides]
     pairs = [(w, h) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
     places = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)]

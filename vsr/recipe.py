@@ -157,6 +157,9 @@ class Recipe:
         must_name_a_folder("recipe name", self.name)
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.type in (float, tuple[float, float]):  # or 1 and 1.0, which are equal, would have two hashes
+                value = tuple(map(float, value)) if isinstance(value, tuple) else float(value)
+                object.__setattr__(self, field.name, value)
             numbers = [x for x in (value if isinstance(value, tuple) else [value]) if isinstance(x, float)]
             if not all(abs(x) < _TOO_LARGE for x in numbers):
                 raise self._bad(field.name, "is out of all proportion: give numbers of less than 2^24")

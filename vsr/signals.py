@@ -34,7 +34,7 @@ def listening() -> Iterator[None]:
     try:
         yield
     finally:
-        _listening = False
+        _listening, _training, _told = False, False, None  # what was said to this run holds for no other
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -68,10 +68,11 @@ def _handle(number: int, frame: FrameType | None) -> None:
     os._exit(AGAIN)
 
 
-def _in_a_worker() -> None:
+def serve_on() -> None:
     """In a forked data worker, which Slurm signals, too: it serves on while the training saves.
 
-    Its loader ends it by SIGTERM in the end, if by nothing else: then a minute later.
+    To be called there again by the loader's ``worker_init_fn``, as torch has put a handler of its own for SIGTERM. Its
+    loader ends it by SIGTERM in the end, if by nothing else: then a minute later.
     """
     if not _listening:
         return
@@ -82,4 +83,4 @@ def _in_a_worker() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_a_worker)
+    os.register_at_fork(after_in_child=serve_on)

@@ -24,6 +24,13 @@ class TestSpectrum:
     def test_of_noise(self, exponent, side):
         assert spectrum_exponent(noise(exponent, side)).tolist() == pytest.approx([exponent] * 4, abs=0.02)
 
+    @pytest.mark.parametrize("width", [4, 32, 128])
+    def test_rings_without_amplitude_have_no_exponent(self, width):
+        stripes = torch.randint(256, (256 // width,), generator=torch.Generator().manual_seed(0)).repeat_interleave(
+            width
+        )
+        assert spectrum_exponent(stripes.byte().expand(1, 3, 256, 256)).isnan().all()
+
     def test_of_static_circles_is_the_papers(self):
         frames = render_clips(load_recipe("static_circles"), 0, range(60), 0, 1, 1, 256, crop=False)[:, :, 0]
         assert float(spectrum_exponent(frames).mean()) == pytest.approx(1.42, abs=0.03)

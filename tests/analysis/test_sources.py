@@ -66,6 +66,13 @@ class TestFolder:
             assert [n // 6 for n in shown[:, 0, 40, 40].tolist()] == [0, 1, 2, 3]
             assert np.diff(clip[0, :, 40, 48].int()).tolist() == [1] * (CLIP - 1)
 
+    def test_what_is_hidden_and_what_is_no_file_is_left_out(self, tmp_path):
+        for name in ("films/.trash/a.mp4", "films/.b.mp4", "films/c.mp4"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        (tmp_path / "films" / "d.mp4").mkdir()
+        assert Folder(tmp_path / "films", 0).files == [tmp_path / "films" / "c.mp4"]
+
     def test_a_choice_follows_from_the_seed(self, films):
         def first(seed):
             return together(Folder(films, seed), 3, 2)

@@ -16,7 +16,7 @@ from vsr.cli import main
 from vsr.data.batches import BatchPlan, TrainBatches
 from vsr.data.resume import recount
 from vsr.errors import InputError
-from vsr.modules import ActionClassifier
+from vsr.modules import ActionClassifier, LinearProbe
 
 TINY = {"size": "tiny", "image_size": 16, "num_frames": 2, "patch_size": 8, "num_classes": 2}
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
@@ -300,3 +300,9 @@ class TestOverlay:
         name = "encoder.blocks.0.attn.qkv.weight"
         assert torch.equal(converted[name], stored["state_dict"][f"model.{name}"])
         assert not torch.equal(converted[name], stored["current_model_state"][f"model.{name}"])
+
+
+def test_heads_that_are_compared_are_not_averaged(tmp_path):
+    module = LinearProbe(3, size="tiny", image_size=16, num_frames=2, patch_size=8, base_lr=[0.1, 1.0])
+    with pytest.raises(InputError, match="the heads of a linear probe are compared as they learn"):
+        WeightAverage(0.9).setup(L.Trainer(accelerator="cpu", logger=False), module, "fit")

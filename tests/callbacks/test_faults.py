@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from lightning.pytorch.loggers import CSVLogger
 
 from vsr.callbacks import Checkpoints, Faults, RunFolder
 from vsr.callbacks.checkpoints import WholeCheckpoints
-from vsr.callbacks.faults import _PEER
+from vsr.callbacks.faults import _PEER, remedy
 from vsr.cli import main
 from vsr.cli.errors import input_error
+from vsr.data.batches import BatchPlan
 from vsr.data.synthetic import SyntheticVideos
 from vsr.modules import VideoMAE
 from vsr.recipe import Recipe
@@ -215,3 +217,13 @@ def test_out_of_gpu_memory_says_which_batch_fits(gpu, tmp_path):
         fit(Path(tmp_path / "again"), most=most, accelerator="gpu", size=64, batch=1024)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, gpu)
+
+
+@pytest.mark.parametrize(("videos", "said"), [(8, "16 clips at once don't fit; try --data.max_batch_per_device 8"),
+                                              (2, "4 clips at once don't fit; try --data.max_batch_per_device 2"),
+                                              (1, "even the 2 clips of one video (num_sample) don't fit")])  # fmt: skip
+def test_what_fits_is_counted_in_clips(videos, said):
+    """Of a run with two of each video; fewer than two aren't taken."""
+    data = SimpleNamespace(plan=BatchPlan.of(2 * videos, videos, 2), num_sample=2)
+    trainer = SimpleNamespace(world_size=2, datamodule=data)
+    assert said in remedy(torch.OutOfMemoryError("x"), trainer, None)

@@ -2,10 +2,12 @@
 
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_runs import events, fit
 
@@ -72,3 +74,14 @@ def test_another_logger_gets_them_by_the_names_lightning_has(tmp_path, monkeypat
         wandb.finish()
     kept = {p.suffix for p in (tmp_path / "wandb").rglob("media/**/*") if p.is_file()}
     assert kept == {".png", ".mp4"}
+
+
+def test_clips_of_a_resumed_run_do_not_hold_its_checkpoint(tmp_path):
+    """On the disk, where a file that is mapped stays after its name is gone."""
+    first, again = Pictures(), Pictures()
+    first._batch = {key: torch.arange(6) for key in ("video", "index", "epoch")}
+    torch.save(first.state_dict(), tmp_path / "last.ckpt")
+    again.load_state_dict(torch.load(tmp_path / "last.ckpt", mmap=True))
+    if Path("/proc/self/maps").exists():
+        assert str(tmp_path / "last.ckpt") not in Path("/proc/self/maps").read_text()
+    assert again._batch["index"].tolist() == list(range(6))

@@ -18,6 +18,7 @@ from vsr.callbacks.run_folder import wilson_interval
 from vsr.corruptions import FIGURE, PERTURBATIONS, cells
 from vsr.errors import InputError
 from vsr.published import figure3
+from vsr.sweep.cells import result_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ASKED = cells(["shot_noise", "gaussian_noise", "zoom_blur"], [1, 3])
@@ -208,3 +209,16 @@ def test_other_tests_have_no_report(tmp_path):
     told_test(tmp_path, ToldClips(np.ones((4, 1), dtype=bool), None))
     assert not any((tmp_path / name).exists() for name in FILES)
     assert json.loads((tmp_path / "results.json").read_text())["videos"] == 4
+
+
+def test_a_sweep_takes_only_a_reported_test_for_done(tmp_path):
+    """One that was refused, or killed before its report, has a results.json, too."""
+    right, asked = small_answers()
+    folder = tmp_path / "test" / "ucf101p" / "acc_shapes"
+    done = tmp_path / result_of("test_ucf101p", "acc_shapes", "ucf101")
+    with pytest.raises(InputError, match="no robustness is reported"):
+        told_test(folder, ToldClips(right, asked, rows=range(1, right.size)))
+    assert not done.exists()
+    told_test(folder, ToldClips(right, asked))
+    assert done.exists()
+    assert done.name == Path(FILES[-1]).name

@@ -597,3 +597,10 @@ def test_real_clips_fill_a_batch() -> None:
     batch = module.on_after_batch_transfer(next(iter(module.train_dataloader())), 0)
     assert batch["video"].shape == (4, 3, 16, 112, 112)
     assert all(clip.float().std() > 10 for clip in batch["video"])
+
+
+def test_augmentation_is_part_of_what_clips_are_made_from(videos):
+    """So that a run doesn't go on with another."""
+    for other in ({"num_sample": 2}, {"rand_augment": 9.0}, {"erasing": 0.25}):
+        assert clips(videos, **other).provenance() != clips(videos).provenance()
+    assert "num_sample" not in clips(videos, use="probe").provenance()

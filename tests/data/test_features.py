@@ -228,3 +228,17 @@ def test_tokens_in_half_precision(videos: Path, tmp_path: Path) -> None:
     assert {b["feature"].dtype for b in module.trained} == {torch.float16}
     assert {b["feature"].shape for b in module.trained} == {(4, 4, 3)}
     assert np.isfinite(module.trained[0]["feature"].numpy()).all()
+
+
+def test_what_killed_writers_have_left_is_removed(tmp_path):
+    import os
+
+    from vsr.data.features import _sweep
+
+    dead, alive, other = (tmp_path / name for name in ("f.npy.1.part", "f.npy.2.part", "g.npy.1.part"))
+    for path in (dead, alive, other):
+        path.touch()
+    for path in (dead, other):
+        os.utime(path, (0, 0))
+    _sweep(tmp_path / "f.npy")
+    assert (dead.exists(), alive.exists(), other.exists()) == (False, True, True)

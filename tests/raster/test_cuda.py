@@ -156,6 +156,17 @@ def test_one_epoch_for_all_is_read_for_each(cuda):
     assert torch.equal(out.cpu(), expected)
 
 
+def test_channels_may_lie_a_gigabyte_apart(cuda):
+    """As those of one clip of 100 frames of 3,300 px do: twice as far passes 31 bits."""
+    recipe, far = Recipe("a", num_objects=9), 2**30
+    near = torch.empty(1, 3, 1, 16, 16, dtype=torch.uint8, device=cuda)
+    out = torch.empty(2 * far + 256, dtype=torch.uint8, device=cuda).as_strided(near.shape, (3 * far, far, 256, 16, 1))
+    for pixels in (near, out):
+        zero = torch.zeros(1, dtype=torch.int64, device=cuda)
+        fused_cuda.draw_clips(recipe, SEED, zero, zero, 1, True, pixels)
+    assert torch.equal(out, near)
+
+
 def test_parts_give_the_same_clips(cuda, monkeypatch):
     recipe = replace(load_recipe("acc_shapes"), **FEW)
     whole = drawn_on(cuda, recipe, index=[1, 2, 3], epoch=[0, 0, 5], num_frames=1)

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import mean, stdev
@@ -22,7 +23,7 @@ from vsr.cli import main
 from vsr.published import Result, figure3, results
 from vsr.recipe import CONFIGS, PROGRESSION, VARIANTS, dataset_names
 from vsr.report import write_report
-from vsr.report.cells import MEASURES, shipped
+from vsr.report.cells import MEASURES, shipped, unlike
 from vsr.report.gallery import entry, groups
 from vsr.report.runs import SCHEMAS, find
 
@@ -216,6 +217,40 @@ class TestSeveralRuns:
         assert "test/ucf101/default, test/ucf101/tiny: also UCF101, fine-tuned, ViT-B after acc_shapes" in written
         assert "test/ucf101/tiny" in written[written.index("## Other tests") :]
 
+    def test_other_views_are_another_setting(self, runs, further, tmp_path):
+        folder = further("one_view", 0.0, seed=1)
+        config = (folder / "config.yaml").read_text()
+        (folder / "config.yaml").write_text(re.sub(r"test_segments: \d+", "test_segments: 1", config))
+        write_report(runs, tmp_path / "out")
+        assert row(tmp_path / "out", "table1", "acc_shapes")["runs"] == "1"
+
+    def test_a_shorter_fine_tuning_is_not_the_papers(self, runs, further, tmp_path):
+        folder = further("short", 0.5)
+        made = json.loads((folder / "results.json").read_text())
+        for steps, alike in ((2, False), (100 * (9537 // 256), True)):
+            made["starts_from"]["provenance"] |= {"total_steps": steps, "global_batch_size": 256, "videos": 9537}
+            (folder / "results.json").write_text(json.dumps(made))
+            (test,) = (test for test in find([runs]).tests if test.name == "test/ucf101/short")
+            said = "2 fine-tuning or probing steps of 256 videos instead of 100 epochs in steps of 256"
+            assert (said not in unlike(test, MEASURES["ucf101_finetune_vitb"])) == alike
+
+    def test_a_network_corrupted_in_two_tests_is_one(self, runs, tmp_path):
+        first, second = runs / "test/ucf101p/default", runs / "test/ucf101p/more"
+        shutil.copytree(first, second)
+        for folder, level, accuracy in ((first, "2", 0.75), (second, "5", 0.25)):
+            made = json.loads((folder / "results.json").read_text())
+            score = {"acc1": accuracy, "interval": [accuracy - 0.1, accuracy + 0.1]}
+            (folder / "results.json").write_text(json.dumps(made | {"cells": {"jpeg": {level: score, "mean": score}}}))
+        write_report(runs, tmp_path / "out")
+        found = {b["corruption"]: b for b in rows(tmp_path / "out", "figure3") if b["dataset"] == "acc_shapes"}
+        assert (found["jpeg"]["ours"], found["jpeg"]["severity"], found["jpeg"]["ours_mean"]) == ("25", "5", "50")
+        assert (found["clean"]["tests"], found["jpeg"]["tests"], found["jpeg"]["low"]) == ("1", "1", "15")
+
+    def test_a_test_may_lie_anywhere(self, runs):
+        found = find([runs])
+        test = replace(found.tests[0], folder=Path("/results"))
+        assert found.run_of(test, "elsewhere/finetune/ucf101/default/checkpoints/last.ckpt") is not None
+
     def test_a_large_network_is_in_figure_2_only(self, runs, further, tmp_path):
         further("large", 0.75, size="large")
         write_report(runs, tmp_path / "out")
@@ -340,6 +375,12 @@ class TestBadInput:
             ('{"schema": 2, "metrics": {"test_acc1": 7}, "videos": 1, "classes": 2}', "an accuracy of 700.0 %"),
             ('{"schema": 2, "metrics": {"test_acc1": NaN}, "videos": 1, "classes": 2}', "an accuracy of nan %"),
             ('{"schema": 2, "metrics": {"test_acc1": 0.5}, "videos": 1, "classes": 2, "starts_from": 3}', "is damaged"),
+            ('{"schema": 2, "metrics": {"test_acc1": 0.5}, "videos": 1}', "is damaged: KeyError 'classes'"),
+            (
+                '{"schema": 2, "metrics": {"test_acc1": 0.5}, "videos": 1, "classes": 2, '
+                '"cells": {"jpeg": {"5": {"acc1": 0.5}}}}',
+                "is damaged: KeyError 'interval'",
+            ),
         ],
     )
     def test_damaged_and_newer_results_are_left_out_and_named(self, runs, tmp_path, content, message):

@@ -401,3 +401,10 @@ def test_what_the_system_refuses_is_named(tmp_path):
     archive.unlink()
     with pytest.raises(InputError, match="No such file"):
         everything(pool)
+
+
+def test_sixteen_bits_are_shown_by_their_upper_eight(tmp_path):
+    grey = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    shown = ImagePool(tmp_path).read(torch.tensor([0]), 64)[0]
+    assert np.array_equal(shown[0].numpy(), grey >> 8)

@@ -27,7 +27,8 @@ def spectrum_exponent(frames: Tensor) -> Tensor:
         frames: uint8 or float in 0..255 (B, 3, S, S), RGB.
 
     Returns:
-        float64 (B,); NaN for a frame of one grey, which has no spectrum.
+        float64 (B,); NaN for a frame that has no such spectrum: of one grey, or with a ring of no amplitude at all, as
+        straight edges along an axis have.
 
     Source: the law of Torralba and Oliva, "Statistics of natural image categories", 2003. Amplitude and band are those
     by which circles made with the paper's release have the paper's 1.42.
@@ -43,7 +44,8 @@ def spectrum_exponent(frames: Tensor) -> Tensor:
     outside = slope_of == 0
     log = (total / count.clamp(min=1)).double().log().masked_fill(outside, 0)
     varied = grey.abs().amax(dim=(1, 2)) > 1e-4
-    return torch.where(varied, -(log @ slope_of), torch.nan)
+    exponent = -(log @ slope_of)
+    return torch.where(varied & exponent.isfinite(), exponent, torch.nan)
 
 
 @cache

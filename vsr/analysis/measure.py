@@ -62,7 +62,7 @@ class Measured:
         videos: V.
         frames: F of each.
         colours: of the frames.
-        exponents: float64 (V, F), NaN for frames of one grey.
+        exponents: float64 (V, F), NaN for frames without a spectrum.
         of_frames: features (V F, D) by the network's name; ``pixels`` needs none.
         of_clips: features (at most V, D) by the network's name.
         short: videos without a clip.
@@ -252,10 +252,10 @@ def _spectrum(found: Measured) -> Number:
     each = (found.exponents.nan_to_num() * known).sum(dim=1)[known.any(dim=1)] / known.sum(dim=1)[known.any(dim=1)]
     how = f"amplitude, {BAND[0]} to {BAND[1]} cycles/pixel, mean over frames"
     if left_out := int((~known).sum()):
-        how += f"; {left_out} frames of one grey left out"
+        how += f"; {left_out} frames without a spectrum (of one grey, or of straight edges alone) left out"
     value, error = _mean(each)
     return _number(
-        found, "spectrum_exponent", value, "frames", int(known.sum()), how, missing="every frame is of one grey",
+        found, "spectrum_exponent", value, "frames", int(known.sum()), how, missing="no frame has a spectrum",
         error=error,
     )  # fmt: skip
 

@@ -137,8 +137,8 @@ class Folder:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder: give a folder of videos")
         self.folder, self.seed, self.device = folder, seed, torch.device(device)
-        inside = (path for path in folder.rglob("*") if not path.name.startswith("."))
-        self.files = sorted(path for path in inside if path.suffix.lower() in VIDEO_ENDINGS)
+        inside = (path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_ENDINGS and path.is_file())
+        self.files = sorted(p for p in inside if not any(q.startswith(".") for q in p.relative_to(folder).parts))
         if not self.files:
             raise InputError(f"{folder} has no videos: give a folder with files that end in {', '.join(VIDEO_ENDINGS)}")
         self.name = folder.resolve().name

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vsr.errors import InputError
+from vsr.modules import LinearProbe
 from vsr.modules.optim import total_steps
 
 _STALE = 0.05  # share of the first weights from which on an average is hardly one of the run
@@ -34,7 +35,7 @@ class WeightAverage(WeightAveraging):
             one of about ``1 / (1 - decay)`` steps; a run of few more needs a smaller one, and is told so.
 
     Raises:
-        InputError: ``decay`` is out of range, or the strategy shards the weights.
+        InputError: ``decay`` is out of range, the strategy shards the weights, or they are of several heads.
     """
 
     def __init__(self, decay: float = 0.9999) -> None:
@@ -53,6 +54,11 @@ class WeightAverage(WeightAveraging):
             raise InputError(
                 "weights that are spread over devices can't be averaged: leave out configs/preset/ema.yaml or "
                 "configs/scale/fsdp2.yaml"
+            )
+        if isinstance(pl_module, LinearProbe) and len(pl_module.settings) > 1:
+            raise InputError(
+                "the heads of a linear probe are compared as they learn, not by averaged weights: leave out "
+                "configs/preset/ema.yaml, or give one base_lr and one weight_decay"
             )
         self._device, self._learned = trainer.strategy.root_device, None  # the module is moved there later
         with warnings.catch_warnings():

@@ -5,6 +5,7 @@ import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -99,20 +100,26 @@ def failed_logger(error: BaseException, trainer: Trainer) -> str | None:
 
 def _smaller_batch(error: BaseException, trainer: Trainer, module: LightningModule) -> str:
     """What to give as ``max_batch_per_device``, measured with one and two clips where no other process waits."""
-    clips = trainer.datamodule.plan.device_size  # type: ignore[attr-defined]
-    if clips == 1:
-        return "even one clip at a time doesn't fit; take a smaller --model.size, --data.size or --data.num_frames"
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    least: int = getattr(data, "num_sample", 1)  # clips of a video, which are at once on a device
+    clips = data.plan.device_size * least
+    one = "one clip at a time doesn't" if least == 1 else f"the {least} clips of one video (num_sample) don't"
+    smallest = f"even {one} fit; take a smaller --model.size, --data.size or --data.num_frames"
+    if clips == least:
+        return smallest
     if trainer.world_size > 1:
-        return f"{clips} clips at once don't fit; try --data.max_batch_per_device {clips // 2}"
+        return f"{clips} clips at once don't fit; try --data.max_batch_per_device {max(clips // 2, least)}"
     traceback.clear_frames(error.__traceback__)  # they hold the activations
     try:
         peaks = {few: _peak(few, trainer, module) for few in (1, 2)}
     except torch.OutOfMemoryError:
+        if least > 1:
+            return smallest
         return f"{clips} clips at once don't fit, nor do 2; try --data.max_batch_per_device 1"
-    fits = min(largest_batch(peaks, _room(trainer)), clips - 1)
+    fits = max(min(largest_batch(peaks, _room(trainer)), clips - 1), least)
     return (
-        f"{clips} clips at once don't fit; by what 1 and 2 of them take, {max(fits, 1)} would: add "
-        f"--data.max_batch_per_device {max(fits, 1)} (the global batch stays the same)"
+        f"{clips} clips at once don't fit; by what 1 and 2 of them take, {fits} would: add "
+        f"--data.max_batch_per_device {fits} (the global batch stays the same)"
     )
 
 

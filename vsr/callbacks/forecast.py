@@ -30,11 +30,12 @@ class Forecast(Callback):
         pools = [texture_pool(recipe, weight * clips, data.seed) for recipe, weight in data.recipes if recipe.textured]
         textures = sum(pool.count * pool.seconds for pool in pools)
         training = seconds_per_clip(trainer, pl_module, data) * clips / trainer.world_size
-        threads = torch.get_num_threads()
+        count = torch.get_num_threads()
+        threads = f"{count} thread{'s' * (count > 1)}"
         said = f"{duration(training)} to train {steps:,} steps of {data.global_batch_size} clips"
         if textures:
             cached = f" less those in {data.texture_cache}" if data.texture_cache else ""
             said = f"{duration(textures)} to make {sum(pool.count for pool in pools):,} textures{cached}, {said}"
-        rank_zero_info(f"No GPU: on this CPU ({threads} threads) about {said}, measured just now on a few clips.")
+        rank_zero_info(f"No GPU: on this CPU ({threads}) about {said}, measured just now on a few clips.")
         if textures + training > _LONG:
             rank_zero_info("For minutes instead, add --config configs/scale/laptop.yaml; vsr plan says more.")

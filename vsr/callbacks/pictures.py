@@ -45,7 +45,8 @@ class Pictures(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the clips of the run's first part."""
-        self._batch = state_dict["batch"]
+        # Copied: a checkpoint that is read stays on the disk, all of it, while a tensor of its file lives.
+        self._batch = {key: tensor.clone() for key, tensor in state_dict["batch"].items()}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Take the first clips; save what an untrained network makes of them."""

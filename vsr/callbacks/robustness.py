@@ -110,8 +110,8 @@ class Robustness(Callback):
         right = right_answers(rows, cells, listed if trainer.limit_test_batches == 1.0 else 0)
         if trainer.is_global_zero:
             every = scores(right, cells)
-            write_report(folder, every, pl_module, data)
             add_results(trainer, results(every))
+            write_report(folder, every, pl_module, data)  # its last file says to a sweep that the test is done
 
 
 def right_answers(rows: NDArray[np.void], cells: Sequence[Cell], listed: int) -> NDArray[np.bool_]:

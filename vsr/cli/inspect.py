@@ -205,7 +205,9 @@ def _departures(recipe: dict[str, Any]) -> str:
 
 
 def _range(value: Any) -> str:
-    return " .. ".join(map(str, value)) if isinstance(value, tuple) and len(value) == 2 else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    return (" .. " if all(isinstance(v, int | float) for v in value) else " and ").join(map(str, value))
 
 
 def _pool(pool: dict[str, Any]) -> str:

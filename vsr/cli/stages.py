@@ -1,7 +1,9 @@
 """The stages of LightningCLI: ``vsr fit``, ``validate`` and ``test``."""
 
+import json
 import logging
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +177,7 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
 
     callbacks = [RunFolder(), Draws(), Faults(), Predictions(), Robustness()] if rehearsal is None else [rehearsal]
     Stages(
-        args=resolve_configs(words),
+        args=whole_recipes(resolve_configs(words)),
         parser_kwargs={"allow_abbrev": False},  # --trainer.max_step is a slip
         parser_class=Parser,
         subclass_mode_model=True,
@@ -188,6 +190,28 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
         save_config_callback=SaveConfigCallback if rehearsal is None else None,
         save_config_kwargs={"overwrite": True},
     )
+
+
+def whole_recipes(words: list[str]) -> list[str]:
+    """Let ``--data.recipe FILE`` or a dataset's name stand for all of a recipe, as everywhere else.
+
+    The parser by itself would put what the file says over the recipe of the config.
+
+    Raises:
+        InputError: no such file or dataset, or it is no recipe.
+    """
+    from vsr.recipe import load_recipe
+
+    options = ("--data.recipe", "--data.init_args.recipe")
+    resolved = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, value = word.partition("=")
+        named = equals and option in options
+        if (named or before in options) and not (value if named else word).lstrip().startswith("{"):
+            recipe = json.dumps(asdict(load_recipe(value if named else word)))
+            word = f"{option}={recipe}" if named else recipe
+        resolved.append(word)
+    return resolved
 
 
 def resolve_configs(words: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from vsr.data import Batch
 from vsr.data.batches import BatchPlan, EvalBatches, TrainBatches
-from vsr.data.decoded import TRAINING, Clips, DecodedBatch, Unreadable, Use, collate, show, spare_inherited
+from vsr.data.decoded import TRAINING, Clips, DecodedBatch, Unreadable, Use, begin_worker, collate, show, started_by
 from vsr.data.features import Encode, FeatureClips, Features, file_name, make_features, must_be_features
 from vsr.data.held_out import hold_out
 from vsr.data.lists import Item, Layout, Subset, read_split
@@ -307,7 +307,8 @@ class ActionClips(LightningDataModule):
 
     def provenance(self) -> dict[str, Any]:
         """What the clips are of, as plain values."""
-        return {
+        augmented = {"num_sample": self.num_sample, "rand_augment": self.rand_augment, "erasing": self.erasing}
+        return (augmented if self.use == "finetune" else {}) | {
             "dataset": self.name,
             "layout": self.layout,
             "split": self.split,
@@ -363,7 +364,8 @@ class ActionClips(LightningDataModule):
             collate_fn=partial(collate, use=use),
             pin_memory=self._on_cuda(),
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=spare_inherited,
+            worker_init_fn=begin_worker,
+            multiprocessing_context=started_by(self.num_workers),
         )
 
     def _feature_clips(self, subset: Literal["train", "val"]) -> FeatureClips:

@@ -16,10 +16,11 @@ from vsr.corruptions.codec import recode
 from vsr.corruptions.pixel import perturb
 from vsr.corruptions.temporal import order
 from vsr.data import Batch
+from vsr.data.batches import EvalBatches
 from vsr.data.clips import ActionClips
 from vsr.data.corrupted_set import CorruptedSet, read_corrupted
 from vsr.data.decode import every_frame, read_frames
-from vsr.data.decoded import short_side, spare_inherited
+from vsr.data.decoded import begin_worker, short_side, started_by
 from vsr.data.lists import Item, Layout
 from vsr.data.manifest import name_in
 from vsr.data.sampling import crop_offsets, distinct_views, sampled_frames, view_frames
@@ -158,11 +159,12 @@ class CorruptedClips(ActionClips):
                 self._videos,
                 self._written,
             ),
-            sampler=range(rank, len(items), world),
+            sampler=EvalBatches(len(items), 1, rank, world).items,  # refuses a process without a video
             batch_size=None,
             num_workers=self.num_workers,
             pin_memory=self._on_cuda(),
-            worker_init_fn=spare_inherited,
+            worker_init_fn=begin_worker,
+            multiprocessing_context=started_by(self.num_workers),
         )
         every = [CLEAN, *(cell.number for cell in self.cells)]
         most = max(self._most // (self.test_segments * self.test_crops), 1)

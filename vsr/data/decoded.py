@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Literal, NamedTuple, TypedDict
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from vsr import rng
+from vsr import rng, signals
 from vsr.data.augment import ATTEMPTS, Box, crop_box, erase, erased_box, flip, multi_scale_box, resized_crop
 from vsr.data.batches import Visits
 from vsr.data.decode import read_frames
@@ -338,6 +339,16 @@ class Unreadable:
             )
 
 
-def spare_inherited(worker: int) -> None:
-    """Never collect what a worker was forked with: freeing a PyAV frame waits for threads that aren't."""
+def started_by(num_workers: int) -> str | None:
+    """How the workers of a loader are started; None: as this Python starts processes.
+
+    On Linux they are forked, whatever Python would do (from 3.14 on a server of its own forks them). :mod:`vsr.signals`
+    reaches only processes that this one has forked: Slurm's signal would end others, and a run amid a step with them.
+    """
+    return "fork" if num_workers and sys.platform == "linux" else None
+
+
+def begin_worker(worker: int) -> None:
+    """Never collect what a worker was forked with: freeing a PyAV frame waits for threads that aren't. And serve on."""
     gc.freeze()
+    signals.serve_on()

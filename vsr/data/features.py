@@ -7,6 +7,7 @@ video could be read, and its feature. It is whole or not there.
 import hashlib
 import logging
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
@@ -23,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vsr.data import Batch
 from vsr.data.batches import Visits
-from vsr.data.decoded import Clips, DecodedBatch, collate, spare_inherited
+from vsr.data.decoded import Clips, DecodedBatch, begin_worker, collate, started_by
 from vsr.errors import InputError
 
 Encode = Callable[[Tensor], Tensor]
@@ -31,6 +32,8 @@ Encode = Callable[[Tensor], Tensor]
 
 VERSION = 1
 """Raise it when a clip for validation shows other pixels: old files are then not used."""
+
+_ABANDONED = 3600.0  # s: the age from which an unfinished file is a dead writer's; a live one writes every batch
 
 _AT_ONCE = 1024  # rows read for an evaluation, if they are small
 
@@ -129,6 +132,8 @@ class FeatureClips(Dataset[Batch]):
             collate_fn=_as_it_is,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
+            worker_init_fn=begin_worker,
+            multiprocessing_context=started_by(num_workers),
         )
 
 
@@ -204,6 +209,8 @@ def make_features(
     shape = (1, 3, clips.num_frames, clips.size, clips.size)
     row = encode(torch.zeros(shape, dtype=torch.uint8, device=device)).numpy(force=True)
     kind = np.dtype([("readable", np.int32), ("feature", row.dtype, row.shape[1:])])
+    if shared and trainer.is_global_zero:
+        _sweep(file)
     _must_have_room(file.parent, len(clips), kind)
     rank_zero_info(
         f"Features of {len(clips):,} clips, each encoded once: {row.dtype} {' x '.join(map(str, row.shape[1:]))}, "
@@ -257,7 +264,8 @@ def _encoded(
         num_workers=num_workers,
         collate_fn=partial(collate, use="val"),
         pin_memory=trainer.strategy.root_device.type == "cuda",
-        worker_init_fn=spare_inherited,
+        worker_init_fn=begin_worker,
+        multiprocessing_context=started_by(num_workers),
     )
     with tqdm(total=len(share), unit="clip", desc="features", disable=None if trainer.is_global_zero else True) as bar:
         for batch in loader:
@@ -287,6 +295,16 @@ def _only(batch: DecodedBatch, places: list[int]) -> DecodedBatch:
         unreadable={},
         use="val",
     )
+
+
+def _sweep(file: Path) -> None:
+    """Remove what writers of a file that were killed have left."""
+    for part in file.parent.glob(f"{file.name}.*.part"):
+        try:
+            if time.time() - part.stat().st_mtime > _ABANDONED:
+                part.unlink()
+        except OSError:  # another process was quicker, or it is not ours to remove
+            logger.debug("unfinished features %s stay", part)
 
 
 def _must_have_room(folder: Path, videos: int, kind: np.dtype[Any]) -> None:

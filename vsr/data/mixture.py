@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from vsr.data import Batch
 from vsr.data.ahead import Addresses
 from vsr.data.batches import Visits
-from vsr.data.decoded import Clips, DecodedBatch, Unreadable, collate, show, spare_inherited
+from vsr.data.decoded import Clips, DecodedBatch, Unreadable, begin_worker, collate, show, started_by
 from vsr.data.lists import Layout, read_split
 from vsr.data.synthetic import RecipeClips, RenderedVideos, with_folder
 from vsr.errors import InputError
@@ -286,7 +286,8 @@ class VideoMixture(RenderedVideos):
             num_workers=workers,
             pin_memory=self.device.type == "cuda",
             persistent_workers=workers > 0,
-            worker_init_fn=spare_inherited,
+            worker_init_fn=begin_worker,
+            multiprocessing_context=started_by(workers),
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

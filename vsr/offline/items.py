@@ -25,6 +25,7 @@ from vsr.recipe import Recipe
 from vsr.render import Renderer, render_video
 from vsr.rng import check_seed
 from vsr.textures.bank import TextureBank
+from vsr.textures.sources import Sources
 from vsr.textures.statistical import statistical
 from vsr.textures.stylegan import high_freq, oriented
 
@@ -122,6 +123,8 @@ def export_videos(
         "renderer": renderer,
         "encoding": encoding(lossless),
     }
+    if recipe.textured:  # or a folder of images that changed between a kill and its resumption would pass unnoticed
+        header["textures"] = [_named(entry) for entry in Sources(recipe, seed).manifest()]
     with ItemFolder(out, header, ".mp4", items, _VIDEOS_PER_SHARD if shards else None) as folder:
         bank = _bank(recipe, seed, folder.todo, texture_cache) if recipe.textured and folder.todo else None
         return _fill(folder, _Videos(recipe, seed, size, renderer, lossless, bank), workers)
@@ -157,6 +160,12 @@ def export_textures(
     header = {"what": "textures", "generator": generator, "seed": seed, "size": size, "encoding": "png"}
     with ItemFolder(out, header, ".png", items, _TEXTURES_PER_SHARD if shards else None) as folder:
         return _fill(folder, _Textures(generator, seed, size), workers)
+
+
+def _named(textures: dict[str, Any]) -> dict[str, Any]:
+    """A source of textures as a header has it: without what this process has found, and where its images lie."""
+    images = textures.get("images", {})
+    return textures | ({"images": {key: images[key] for key in ("count", "licence", "hash")}} if images else {})
 
 
 def _fill(folder: ItemFolder, job: Job, workers: int | None) -> Summary:

@@ -157,8 +157,9 @@ def _rehearse(trainer: Trainer, module: LightningModule, devices: int, watch: Wa
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     learner: Any = module
     device, rendered = watch.device, isinstance(data, RenderedVideos)
-    steps, batch_size = total_steps(trainer), data.global_batch_size
-    wanted = BatchPlan.of(batch_size, data.plan.device_size, devices).device_size
+    views: int = getattr(data, "num_sample", 1)  # clips of a video; batches are counted in videos, all else in clips
+    steps, batch_size = total_steps(trainer), data.global_batch_size * views
+    wanted = BatchPlan.of(data.global_batch_size, data.plan.device_size, devices).device_size * views
     shown = [(recipe, share) for recipe, share in data.recipes if recipe.textured] if rendered else []
     pools = tuple(texture_pool(recipe, share * steps * batch_size, data.seed, device) for recipe, share in shown)
     cache = data.texture_cache if rendered else None
@@ -170,7 +171,7 @@ def _rehearse(trainer: Trainer, module: LightningModule, devices: int, watch: Wa
     matmul = matmul_rate(device, factor_type(str(trainer.precision)))
     if 2 * flops / matmul > watch.left:  # at half the rate, which is not slow, a single clip takes too long
         run.load(1)
-        drawing = run.draw()
+        drawing = run.draw() / run.clips
         timed = _Timed(0, 0, matmul / flops, 1 / drawing, 1 / (drawing + flops / matmul), 0.0, None)
     else:
         timed = _time(run, wanted, watch)
@@ -231,15 +232,16 @@ class _Run:
     def __init__(self, trainer: Trainer, module: LightningModule, data: Any, watch: Watch) -> None:
         self.trainer, self.module, self.data, self.watch = trainer, module, data, watch
         self.workers = max(1, getattr(data, "num_workers", 1))
+        self.views: int = getattr(data, "num_sample", 1)
         self.clips = 0
         self.feed: Iterator[Mapping[str, Tensor]] = iter(())
         self.batch: Mapping[str, Tensor] = {}
 
     def load(self, clips: int) -> None:
         """Cut micro-steps of so many clips at most, and draw the first."""
-        self.data.max_batch_per_device = clips
+        self.data.max_batch_per_device = max(clips, self.views)
         self.data.setup("fit")
-        self.clips = self.data.plan.device_size
+        self.clips = self.data.plan.device_size * self.views
         self.feed = self._batches()
         for _ in range(self.workers):
             self._next()
@@ -256,7 +258,7 @@ class _Run:
                 self.load(clips)
                 return self.train(), self.optimise(), refused
             except torch.OutOfMemoryError:
-                if clips == 1:
+                if self.clips == self.views:
                     raise
                 refused, clips = self.clips, self.clips // 2
             self.feed, self.batch = iter(()), {}

@@ -268,4 +268,4 @@ def _paint(
                 red, green, blue = red & 255, green & 255, blue & 255
         tl.store(to, _mean(red, A, TILE_H, TILE_W), within)
         tl.store(to + out_c, _mean(green, A, TILE_H, TILE_W), within)
-        tl.store(to + 2 * out_c, _mean(blue, A, TILE_H, TILE_W), within)
+        tl.store(to + out_c + out_c, _mean(blue, A, TILE_H, TILE_W), within)

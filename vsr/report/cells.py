@@ -19,6 +19,10 @@ PRETRAINING = {"base": (118_400, 256), "large": (236_800, 128)}
 9.3 for ViT-L)."""
 
 
+TUNING = {"ActionClassifier": (100, 256), "LinearProbe": (100, None)}
+"""Epochs of the paper's fine-tuning and probing, and videos a step where they are printed (tables 6 and 7)."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """What a column of the paper is of.
@@ -143,7 +147,7 @@ def distinct(tests: Sequence[Test]) -> tuple[list[Test], dict[str, str]]:
 
 
 def setting(test: Test) -> dict[str, Any]:
-    """All but seeds and code that tells one network's training and test from another's."""
+    """What of one network's training and test may not differ from another's if they are averaged."""
     network = {key: test.network.get(key) for key in ("size", "patch_size")}
     trained = [
         {key: link.get(key) for key in ("module", "clip", "global_batch_size", "total_steps", "layout", "split")}
@@ -151,6 +155,8 @@ def setting(test: Test) -> dict[str, Any]:
         for link in test.chain[1:]
     ]
     tested = {key: test.results.get(key) for key in ("module", "clip", "layout", "split", "videos", "classes")}
+    data = (test.config.get("data") or {}).get("init_args") or {}
+    tested |= {key: data.get(key) for key in ("test_segments", "test_crops")}
     return {"network": network, "trained": trained, "tested": tested}
 
 
@@ -210,6 +216,8 @@ def unlike(test: Test, measure: Measure) -> tuple[str, ...]:
     if last["classes"] != measure.classes or (measure.videos is not None and last["videos"] != measure.videos):
         listed = f"{measure.classes} classes" if measure.videos is None else f"{measure.videos:,} of {measure.classes}"
         found.append(f"{last['videos']:,} test videos of {last['classes']} classes instead of {listed}")
+    if measure.layout != "csv" and (change := _tuning_change(test.chain[1] if test.checkpoints else {})) is not None:
+        found.append(change)  # of Kinetics-400 the paper prints no settings
     if test.first.get("module") == "VideoMAE":
         if (change := recipe_change(test.first)) is not None:
             found.append(change)
@@ -219,6 +227,19 @@ def unlike(test: Test, measure: Measure) -> tuple[str, ...]:
             known = "unknown" if steps is None else f"{steps:,}"
             found.append(f"{known} pre-training steps of {batch} clips instead of {usual[0]:,} of {usual[1]}")
     return tuple(found)
+
+
+def _tuning_change(provenance: Mapping[str, Any]) -> str | None:
+    """In what the length of a fine-tuning or a probe differs from the paper's; None: in nothing."""
+    epochs, usual = TUNING.get(str(provenance.get("module")), (None, None))
+    steps, batch, videos = (provenance.get(key) for key in ("total_steps", "global_batch_size", "videos"))
+    if epochs is None:
+        return None
+    if batch and videos and steps == epochs * (videos // batch) and usual in (batch, None):
+        return None
+    known = "unknown" if steps is None else f"{steps:,}"
+    of = f"{epochs} epochs" + ("" if usual is None else f" in steps of {usual}")
+    return f"{known} fine-tuning or probing steps of {batch} videos instead of {of}"
 
 
 def _is_of(test: Test, measure: Measure) -> bool:

@@ -48,9 +48,10 @@ def mixed(found: Found, shown: Sequence[Table]) -> list[str]:
             lines.append(f"Different recipes are called {dataset}, and are not averaged: {each}")
     for cell in (cell for table in shown for cell in table.cells):
         if cell.seeds < len(cell.tests):
+            pairs = f"{cell.seeds} different pair{'s' * (cell.seeds > 1)} of data seeds"
             lines.append(
-                f"{cell.dataset}, {cell.measure.label}: {len(cell.tests)} runs with {cell.seeds} different pairs of "
-                f"data seeds: {_listed(test.name for test in cell.tests)}"
+                f"{cell.dataset}, {cell.measure.label}: {len(cell.tests)} tests with {pairs}, so not independent: "
+                f"{_listed(test.name for test in cell.tests)}"
             )
     return list(dict.fromkeys(lines))
 

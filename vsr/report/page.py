@@ -121,7 +121,8 @@ _METHOD = (
     "several runs Student's, of their mean, which says how far other seeds could lie on the same test videos. Neither "
     "holds the other's spread.",
     "A dagger, †, marks a value that was not run in the paper's setting; in what it differs stands below the tables. "
-    "Runs of different settings are not averaged.",
+    "Runs that differ in recipe, network, clips, batch, steps or test views are not averaged; other options, such as "
+    "the learning rate, are not compared.",
 )
 
 

@@ -135,9 +135,9 @@ class Found:
 
     def run_of(self, test: Test, checkpoint: str) -> Run | None:
         """The run that wrote a checkpoint that a test came from, if it is among these; the nearest of that name."""
-        name, place = run_name(Path(checkpoint).parent.parent), test.folder.resolve().parents[2]
+        name, place = run_name(Path(checkpoint).parent.parent), _root(test.folder)
         found = [run for run in self.runs if run_name(run.folder) == name]
-        near = [run for run in found if run.folder.resolve().parents[2] == place]
+        near = [run for run in found if _root(run.folder) == place]
         return (near or found)[0] if len(near or found) == 1 else None
 
 
@@ -176,6 +176,11 @@ def find(folders: Sequence[Path]) -> Found:
 def run_name(folder: Path) -> str:
     """``stage/dataset/run`` of a run folder."""
     return "/".join(folder.resolve().parts[-3:])
+
+
+def _root(folder: Path) -> Path:
+    """The folder of all runs that a run folder lies in."""
+    return (folder.resolve() / "../../..").resolve()
 
 
 def dataset_of(provenance: dict[str, Any]) -> str | None:
@@ -228,7 +233,9 @@ def _results(path: Path) -> dict[str, Any]:
         test = Test(path.parent, "", content, {})
         if "test_acc1" in content["metrics"]:
             _ = (test.accuracy, test.interval, test.checkpoints, test.pretrained, test.commits, int(content["videos"]))
-            _ = [float(score["acc1"]) for levels in content.get("cells", {}).values() for score in levels.values()]
+            _ = (int(content["classes"]), [(link.get("clip") or {}).get("size") for link in test.chain])
+            for levels in content.get("cells", {}).values():
+                _ = {int(k): (float(s["acc1"]), *map(float, s["interval"])) for k, s in levels.items() if k != "mean"}
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _Unreadable(f"{path.name} is damaged: {type(error).__name__} {_line(error)}") from error
     if not 0 <= test.accuracy <= 100 if "test_acc1" in content["metrics"] else False:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vsr.published import Bars, Result, figure3, results
 from vsr.recipe import PROGRESSION
@@ -59,9 +59,9 @@ class Bar(NamedTuple):
         published: accuracy, %, read off, or None.
         ours: at the highest severity that was run, %, or None; the mean over tests.
         interval: of a single test, Wilson's 95 % interval; else None.
-        average: likewise over all severities that were run.
+        average: likewise over the severities that each of them was run at.
         severity: that highest one.
-        tests: how many.
+        tests: how many networks; several tests of one count once.
     """
 
     corruption: str
@@ -123,34 +123,57 @@ def bars(tests: Sequence[Test]) -> list[Bar]:
         for test in corrupted:
             if test.pretrained == dataset:
                 groups.setdefault(repr(setting(test)), []).append(test)
-        chosen = max(groups.values(), key=len, default=[])
-        run = dict.fromkeys(name for test in chosen for name in test.results["cells"])
+        chosen = max((_networks(group) for group in groups.values()), key=len, default=[])
+        run = dict.fromkeys(name for network in chosen for name in network.cells)
         for name in dict.fromkeys([*read_off, *run]):
             found.append(_bar(name, dataset, read_off.get(name), chosen))
     return found
 
 
-def _bar(corruption: str, dataset: str, published: Bars | None, tests: Iterable[Test]) -> Bar:
+class _Network(NamedTuple):
+    """A network that was tested under corruptions, in one test or several.
+
+    Attributes:
+        test: one of them.
+        cells: the scores of all of them, by corruption and severity.
+    """
+
+    test: Test
+    cells: dict[str, dict[int, dict[str, Any]]]
+
+
+def _networks(tests: Iterable[Test]) -> list[_Network]:
+    """The networks of some tests: one that was tested with one severity after the other is still one."""
+    found: dict[str, _Network] = {}
+    for test in tests:
+        network = found.setdefault(repr((test.chain[1:], test.checkpoints)), _Network(test, {}))
+        for name, levels in test.results["cells"].items():
+            scores = {int(level): score for level, score in levels.items() if level != "mean"}
+            network.cells.setdefault(name, {}).update(scores)
+    return list(found.values())
+
+
+def _bar(corruption: str, dataset: str, published: Bars | None, networks: Sequence[_Network]) -> Bar:
     field = FIGURE3.get(dataset)
     known = getattr(published, field) if published is not None and field is not None else None
     if corruption == "clean":
-        plain = [(test.accuracy, test.interval) for test in tests]
+        plain = [(network.test.accuracy, network.test.interval) for network in networks]
         value = sum(a for a, _ in plain) / len(plain) if plain else None
         interval = plain[0][1] if len(plain) == 1 else None
         return Bar(corruption, dataset, known, value, interval, value, None, len(plain))
-    shown = [test.results["cells"][corruption] for test in tests if corruption in test.results["cells"]]
-    levels = set.intersection(*({int(k) for k in levels if k != "mean"} for levels in shown)) if shown else set()
-    if not levels:
+    run = [scores for network in networks if (scores := network.cells.get(corruption))]
+    if not run:
         return Bar(corruption, dataset, known, None, None, None, None, 0)
-    highest = max(levels)
-    scores = [levels[str(highest)] for levels in shown]
-    ours = sum(100 * score["acc1"] for score in scores) / len(scores)
-    average = sum(100 * levels["mean"]["acc1"] for levels in shown) / len(shown)
+    highest = max(level for scores in run for level in scores)
+    shown = [scores for scores in run if highest in scores]
+    levels = set.intersection(*map(set, shown))  # an average is of the same severities in each
+    ours = sum(100 * scores[highest]["acc1"] for scores in shown) / len(shown)
+    average = sum(100 * scores[level]["acc1"] for scores in shown for level in levels) / (len(shown) * len(levels))
     interval = None
-    if len(scores) == 1:
-        low, high = scores[0]["interval"]
+    if len(shown) == 1:
+        low, high = shown[0][highest]["interval"]
         interval = (100 * low, 100 * high)
-    return Bar(corruption, dataset, known, ours, interval, average, highest, len(scores))
+    return Bar(corruption, dataset, known, ours, interval, average, highest, len(shown))
 
 
 def other_tests(tests: Sequence[Test], shown: Iterable[Table]) -> list[Test]:

@@ -59,7 +59,7 @@ def result_of(stage: str, dataset: str, on: str) -> str:
         "pretrain": f"pretrain/{dataset}/default/done",
         "finetune": f"test/{on}/{dataset}/results.json",
         "probe": f"probes/test/{on}/{dataset}/results.json",
-        "test_ucf101p": f"test/{on}p/{dataset}/results.json",
+        "test_ucf101p": f"test/{on}p/{dataset}/pictures/robustness.png",  # the last file; results.json comes before
         "analyze": f"analysis/{dataset}/properties.json",
     }[stage]
 

@@ -284,4 +284,7 @@ def _decode(data: bytes, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
             draft = image.draft(None, (2 * size, 2 * size))
             box = draft[1] if draft else None  # the image ends within the last pixel where sides don't divide
         ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, box=box))
+        shown: Image.Image = image
+        if image.mode.startswith("I;16"):  # convert would clip its 16 bits: all but black would be white
+            shown = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return np.asarray(shown.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, box=box))
