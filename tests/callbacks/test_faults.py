@@ -4,6 +4,8 @@ import errno
 import os
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader, Dataset
 
 from vsr.callbacks import Checkpoints, Faults, RunFolder
 from vsr.callbacks.checkpoints import WholeCheckpoints
@@ -130,6 +133,33 @@ def test_a_worker_killed_while_a_file_was_written_is_named(tmp_path):
     with pytest.raises(RuntimeError, match="unexpected pos") as stopped:
         fit(tmp_path, Saves())
     assert "DataLoader worker (pid 22076) is killed by signal: Killed: it decodes" in str(input_error(stopped.value))
+
+
+class Numbers(Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, n):
+        return torch.tensor([n])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tensors are handed over in another way")
+def test_a_worker_that_is_gone_with_what_it_had_made_is_named():
+    """As it is when its connections have closed before the system says that it has ended."""
+    batches = iter(DataLoader(Numbers(), num_workers=1, multiprocessing_context="fork"))
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        (worker,) = batches._workers
+        next(batches)
+        time.sleep(1)  # the next are made by then
+        worker.kill()
+        worker.join()
+        worker.is_alive = lambda: True
+        with pytest.raises(OSError) as stopped:  # noqa: PT011  which one depends on the moment
+            list(batches)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+    assert f"DataLoader worker (pid {worker.pid}) exited unexpectedly: it" in remedy(stopped.value, None, None)
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ class TestSeveralRuns:
     def test_runs_of_one_seed_are_named(self, runs, further, tmp_path):
         further("again", 1.0)
         write_report(runs, tmp_path / "out")
-        said = "2 runs with 1 different pairs of data seeds: test/ucf101/again, test/ucf101/default"
+        said = "2 tests with 1 different pair of data seeds, so not independent: test/ucf101/again, test/ucf101/default"
         assert said in (tmp_path / "out/report.md").read_text()
 
     def test_a_repeated_test_counts_once(self, runs, tmp_path):

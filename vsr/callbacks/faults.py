@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from vsr.callbacks.checkpoints import last_checkpoint, read_checkpoint
 from vsr.errors import InputError
@@ -66,10 +67,7 @@ def remedy(error: Exception, trainer: Trainer, module: LightningModule) -> str |
     """One line on an error that a user can mend; None for any other."""
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of GPU memory: {_smaller_batch(error, trainer, module)}"
-    # torch raises this wherever the main process is: amid a file, the file's error comes after it
-    killed = [str(e) for e in _behind(error) if str(e).startswith("DataLoader worker (pid")]  # torch's own words
-    if killed:
-        said = killed[0].split(". ")[0].rstrip(". ")
+    if said := _killed_worker(error):
         return (
             f"{said}: it decodes videos, and is killed most often for want of memory; "
             "give a smaller --data.num_workers or --data.max_batch_per_device"
@@ -87,6 +85,26 @@ def remedy(error: Exception, trainer: Trainer, module: LightningModule) -> str |
     else:
         return None
     return f"{failed}; it is the {logger}'s: to go on without loggers add --trainer.logger false" if logger else failed
+
+
+def _killed_worker(error: Exception) -> str | None:
+    """That a process that decodes has ended, in torch's words, if that is behind an error.
+
+    torch raises it from a signal, wherever this process is: amid a file, the file's own error comes after it. Before
+    the signal it is one of a connection, as the process can't hand over any more what it has decoded.
+    """
+    for each in _behind(error):
+        if str(each).startswith("DataLoader worker (pid"):
+            return str(each).split(". ")[0].rstrip(". ")
+        if not isinstance(each, OSError | EOFError):
+            continue
+        for frame, _ in traceback.walk_tb(each.__traceback__):
+            me = frame.f_locals.get("self")
+            for worker in me._workers if isinstance(me, _MultiProcessingDataLoaderIter) else ():
+                worker.join(1)  # s: it has closed its connections, and is about to end
+                if worker.exitcode:
+                    return f"DataLoader worker (pid {worker.pid}) exited unexpectedly"
+    return None
 
 
 def failed_logger(error: BaseException, trainer: Trainer) -> str | None:
