@@ -112,13 +112,11 @@ def sweep(log: Transcript, trial: Trial, names: list[str]) -> bool:
 
 def tuned(trial: Trial, name: str) -> dict[str, "object"]:
     """The weights of the same fine-tuning, that nothing happens to."""
-    words = [
-        "fit", "--config", "configs/finetune/folders.yaml", *OVERLAYS, "--data.videos", "videos", "--data.num_workers",
-        "0", "--data.stride", "2", "--trainer.default_root_dir", "alone", "--run", name,
+    return trial.fit_alone(
+        f"finetune/folders/{name}", "--config", "configs/finetune/folders.yaml", *OVERLAYS, "--data.videos", "videos",
+        "--data.num_workers", "0", "--data.stride", "2", "--run", name,
         "--model.checkpoint", f"sweep/pretrain/{name}/default/checkpoints/last.ckpt",
-    ]  # fmt: skip
-    main(words)
-    return weights(trial.folder / "alone" / "finetune" / "folders" / name)
+    )  # fmt: skip
 
 
 def run() -> None:

@@ -117,11 +117,14 @@ class Trial:
             time.sleep(0.2)
 
     def alone(self, dataset: str) -> dict[str, torch.Tensor]:
-        """The weights of a run of the same, that nothing happens to: a process of its own, as each job is."""
-        words = ["--config", f"configs/pretrain/{dataset}.yaml", *OVERLAYS, "--trainer.default_root_dir", "alone"]
-        command = [sys.executable, "-m", "vsr", "fit", *words]
+        """The weights of a pre-training of the same, that nothing happens to."""
+        return self.fit_alone(f"pretrain/{dataset}/default", "--config", f"configs/pretrain/{dataset}.yaml", *OVERLAYS)
+
+    def fit_alone(self, run: str, *words: str) -> dict[str, torch.Tensor]:
+        """The weights of a run in a process of its own, with as many threads as a job has: sums depend on them."""
+        command = [sys.executable, "-m", "vsr", "fit", *words, "--trainer.default_root_dir", "alone"]
         subprocess.run(command, cwd=self.folder, env=os.environ | self.environment(), check=True)
-        return weights(self.folder / "alone" / "pretrain" / dataset / "default")
+        return weights(self.folder / "alone" / run)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
