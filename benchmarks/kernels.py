@@ -1,4 +1,4 @@
-"""What the CUDA kernels ask of a multiprocessor, compiled for an H200 (sm_90); no GPU is needed.
+"""What the CUDA kernels ask of a multiprocessor, compiled for an H200 (sm_90), and what they execute; without a GPU.
 
 python benchmarks/kernels.py
 """
@@ -6,26 +6,29 @@ python benchmarks/kernels.py
 import re
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import environment
+import ptx
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from vsr.raster import fused_cuda, place_cuda
+from vsr.recipe import load_recipe
 
-PLACED = {"matrix": "*fp32", "box": "*i32", "edges": "*fp32", "circle": "*i8", "texels": "*fp32", "frame": "*i32"}
-PLACED |= {"color": "*i32", "texture": "*i32"}
-ALIGNED = [["tt.divisibility", 16]]  # pointers, and strides of frames whose side is a multiple of 16 px
+PLACED = {"matrix": "*fp32", "near": "*i32", "edges": "*fp32", "look": "*i32", "frame": "*i32"}
+ALIGNED = [["tt.divisibility", 16]]  # pointers but that of the output, and sides in multiples of 16 px
 
 
 def compiled(
     kernel: triton.JITFunction, signature: dict[str, str], options: dict[str, int | bool], **fixed: int
 ) -> tuple[int, int, int]:
-    """Registers a thread, bytes spilled by a thread, bytes of shared memory a block."""
+    """Registers a thread, bytes of stack a thread (what is spilled), bytes of shared memory a block."""
     types = {name: "constexpr" if name in fixed else signature.get(name, "i32") for name in kernel.arg_names}
-    aligned = [name for name, kind in types.items() if kind[0] == "*" or re.fullmatch("out_[vcfy]|[HW]", name)]
+    aligned = [name for name, kind in types.items() if (kind[0] == "*" and name != "out") or name in ("H", "W")]
     source = ASTSource(kernel, types, fixed, {(kernel.arg_names.index(name),): ALIGNED for name in aligned})
     binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     with tempfile.TemporaryDirectory() as folder:
@@ -33,8 +36,8 @@ def compiled(
         path.write_bytes(binary.asm["cubin"])
         command = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", path]
         usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    registers, local = (int(re.search(rf"{what}:(\d+)", usage)[1]) for what in ("REG", "LOCAL"))
-    return registers, local, binary.metadata.shared
+    registers, stack = (int(re.search(rf"{what}:(\d+)", usage)[1]) for what in ("REG", "STACK"))
+    return registers, stack, binary.metadata.shared
 
 
 def table() -> list[str]:
@@ -55,17 +58,39 @@ def table() -> list[str]:
     }  # fmt: skip
     numbers = picture | {"textures": "*i32", "out": "*i32"}
     use["_paint, numbers"] = compiled(fused_cuda._paint, numbers, fused_cuda.launch(2), SHOWN=2, ADDS=0, A=1, **tile)
-    block = {"BLOCK": place_cuda._OBJECTS}
     for kind, (textured, both) in kinds.items():
         looks = {"OBJECT_COLOR": 1 - textured + both, "OBJECT_TEXTURE": textured, "BACK_COLOR": both, "BACK_TEXTURE": 0}
         use[f"_place_clips, {kind}{' on a background' * both}"] = compiled(
             place_cuda._place_clips, addresses, place_cuda.LAUNCH, ROTATING=1, MIXED=1, TEXTURED=textured,
-            BACKDROP=both, **looks, **block,
+            BACKDROP=both, **looks,
         )  # fmt: skip
-    use["_place_scene"] = compiled(place_cuda._place_scene, scene, place_cuda.LAUNCH, TEXTURED=1, **block)
-    head = ["| kernel, sm_90 | registers | spilled bytes | shared bytes |", "|---|---:|---:|---:|"]
+    use["_place_scene"] = compiled(place_cuda._place_scene, scene, place_cuda.LAUNCH, TEXTURED=1)
+    head = ["| kernel, sm_90 | registers | stack bytes | shared bytes |", "|---|---:|---:|---:|"]
     return head + [f"| {name} | {' | '.join(map(str, numbers))} |" for name, numbers in use.items()]
 
 
+def executed(clips: int = 4) -> list[str]:
+    """Instructions that warps execute for a clip of 16 frames, as Markdown: the compiled kernels run on the CPU."""
+    driver = ptx.use()
+    lines = ["| dataset | objects | px | place | paint | beside the first |", "|---|---:|---:|---:|---:|---:|"]
+    index, epoch = torch.arange(clips), torch.zeros(clips, dtype=torch.int64)
+    for name in ("acc_shapes", "acc_textures"):
+        recipe, first = load_recipe(name).with_textures(64), None
+        rows = torch.arange(64) if recipe.textured else None
+        textures = torch.full((64, 256, 256, 3), 99, dtype=torch.uint8) if recipe.textured else None
+        crowd = replace(recipe, num_objects=2000, radius=(0.05, 0.5))
+        for drawn, size in ((recipe, 224), (crowd, 224), (recipe, 448)):
+            before = [driver.executed(kernel) for kernel in ("_place_clips", "_paint")]
+            out = torch.empty(clips, 3, 16, size, size, dtype=torch.uint8)
+            fused_cuda.draw_clips(drawn, 0, index, epoch, 4, True, out, 1, rows, textures)
+            after = [driver.executed(kernel) for kernel in ("_place_clips", "_paint")]
+            place, paint = ((b - a) / clips for a, b in zip(before, after, strict=True))
+            first = first or place + paint
+            ratio = f"{(place + paint) / first:.2f}x"
+            lines.append(f"| {name} | {drawn.num_objects:,} | {size} | {place:,.0f} | {paint:,.0f} | {ratio} |")
+    return lines
+
+
 if __name__ == "__main__":
-    print(environment.header(), "", *table(), sep="\n")
+    title = "\nInstructions (PTX, a warp's) that a clip of 16 frames executes:\n"
+    print(environment.header(), "", *table(), title, *executed(), sep="\n")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,17 +15,22 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 CUDA = torch.cuda.is_available()
-if not CUDA:  # Triton's interpreter then runs the CUDA renderer on tensors of the CPU; kernels read it when imported
+if "VSR_COMPILED_KERNELS" in os.environ:  # for a GPU that isn't here, and run on tensors of the CPU
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import ptx
+
+    ptx.use()
+elif not CUDA:  # Triton's interpreter then runs the CUDA renderer on tensors of the CPU; kernels read it when imported
     os.environ["TRITON_INTERPRET"] = "1"
 import lightning  # noqa: E402, F401  It logs to the standard error of this moment, which must not be that of a test
 
 if importlib.util.find_spec("triton") is None:  # it comes with torch for CUDA
-    collect_ignore = ["raster/test_cuda.py"]
+    collect_ignore = ["raster/test_cuda.py", "raster/test_compiled.py"]
 
 
 @pytest.fixture(scope="session")
 def cuda() -> torch.device:
-    """Where Triton runs here: a GPU, or its interpreter on the CPU."""
+    """Where kernels run here: a GPU, or in Triton's interpreter or compiled on the CPU."""
     return torch.device("cuda", 0) if CUDA else torch.device("cpu")
 
 

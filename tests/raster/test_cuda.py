@@ -63,7 +63,7 @@ def test_draws_are_bit_equal(cuda, seed):
         uniforms = torch.zeros(64, dtype=torch.float64, device=cuda)
         numbers = torch.zeros(64, dtype=torch.int64, device=cuda)
         address = (torch.tensor([video], device=cuda), torch.tensor([clip], device=cuda))
-        _draw[(1,)](out, uniforms, numbers, seed & 0xFFFFFFFF, seed >> 32, *address, n, STREAM=int(stream))
+        _draw[(1,)](out, uniforms, numbers, seed & 0xFFFFFFFF, seed >> 32, *address, n, STREAM=int(stream), num_warps=1)
         expected = words(stream, seed, torch.tensor([video]), clip, 64)[0]
         assert torch.equal(out.cpu(), expected)
         assert torch.equal(uniforms.cpu(), uniform(expected[:, 0]).double())
@@ -170,23 +170,65 @@ def test_channels_may_lie_a_gigabyte_apart(cuda):
 def test_parts_give_the_same_clips(cuda, monkeypatch):
     recipe = replace(load_recipe("acc_shapes"), **FEW)
     whole = drawn_on(cuda, recipe, index=[1, 2, 3], epoch=[0, 0, 5], num_frames=1)
-    monkeypatch.setattr(fused_cuda, "_WORK_AT_LEAST", 2 * place_cuda.Placed.nbytes(1, 40))
+    monkeypatch.setattr(fused_cuda, "_WORK_AT_LEAST", 2 * place_cuda.Placed.empty(1, 1, 40, 40, 40, "meta").nbytes)
     monkeypatch.setattr(fused_cuda, "_WORK_SHARE", 0)
-    out = torch.empty(3, 3, 1, 40, 40, dtype=torch.uint8, device=cuda)
-    assert [part for part, _ in fused_cuda._parts(out, 40, 1)] == [slice(0, 2), slice(2, 3)]
+    out = torch.empty(5, 3, 1, 40, 40, dtype=torch.uint8, device=cuda)
+    parts = [part for part, _ in fused_cuda._parts(out, 40, 1)]
+    assert parts == [slice(0, 2), slice(2, 4), slice(4, 5)]
     assert torch.equal(drawn_on(cuda, recipe, index=[1, 2, 3], epoch=[0, 0, 5], num_frames=1), whole)
 
 
-@pytest.mark.parametrize("frames", [1, 16])
-def test_work_memory_is_what_it_says(frames):
-    placed = place_cuda.Placed.empty(3, frames, 500, torch.device("cpu"))
-    assert sum(t.numel() * t.element_size() for t in placed) == 3 * place_cuda.Placed.nbytes(frames, 500)
+@pytest.mark.parametrize("videos", [1, 3, 64, 65])
+def test_work_memory_is_what_it_says(videos):
+    """A tenth of the output, or 4 MiB, and about as much in each part."""
+    out = torch.empty(videos, 3, 16, 224, 224, dtype=torch.uint8, device="meta")
+    parts = list(fused_cuda._parts(out, 500, 1))
+    assert sum(part.stop - part.start for part, _ in parts) == videos
+    assert len({part.stop - part.start for part, _ in parts[:-1]}) <= 1
+    whole = place_cuda.Placed.empty(max(part.stop - part.start for part, _ in parts), 16, 500, 224, 224, "meta")
+    assert whole.nbytes <= max(0.1 * out.numel(), 4 * 2**20)
 
 
-def test_a_side_with_too_many_tiles_is_refused(cuda):
-    out = torch.empty(1, 3, 1, 1021, 8, dtype=torch.uint8, device=cuda)
-    with pytest.raises(InputError, match=r"1021 x 8 px with antialias 4 are more than the 4080 px a side"):
-        fused_cuda.draw(scene_of(Recipe("r", num_objects=1), 8), out, 4)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_objects": 1500, "shapes": "mixed"},  # more than are looked through at a time
+        {"num_objects": 1100, "shapes": "mixed", "radius": (0.01, 0.05)},  # more in a tile than are sorted at a time
+        {"num_objects": 1},
+        {"num_objects": 32},
+        {"num_objects": 33, "radius": (1.5, 2.0)},
+    ],
+)
+def test_any_number_of_objects(cuda, changes):
+    recipe = Recipe("many", **({"speed": (1.2, 3.0), "scaling": (-0.02, 0.0)} | changes))
+    clip = {"index": [2], "epoch": [0], "num_frames": 1, "stride": 1, "size": 40}
+    for crop in (True, False):
+        expected = vsr.render_clips(recipe, seed=SEED, crop=crop, **clip)
+        assert (drawn_on(cuda, recipe, crop=crop, **clip) != expected).any(dim=1).float().mean() <= ALLOWED
+
+
+def test_arguments_that_are_one(cuda):
+    """Triton compiles them in: objects, frames, pixels, texels, strides."""
+    for size, objects, side in ((1, 1, 1), (1, 0, 1), (33, 1, 1), (1, 3, 2)):
+        recipe = Recipe("one", num_objects=objects, fill="texture", background="texture", radius=(1.0, 2.0))
+        recipe = replace(recipe, texture_pool=1, texture_size=side)
+        bank, clip = random_bank(recipe), CLIP | {"num_frames": 1, "stride": 1, "size": size}
+        expected = vsr.render_clips(recipe, seed=SEED, bank=bank, **clip)
+        assert (drawn_on(cuda, recipe, bank, **clip) != expected).any(dim=1).float().mean() <= ALLOWED
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 1100), (1000, 20)])
+def test_a_drawing_of_many_tiles(cuda, height, width):
+    """More columns or rows of them than bits in a word."""
+    scene = scene_of(Recipe("wide", num_objects=60, shapes="mixed"), 64)
+    stretch = torch.tensor([[width / 64], [height / 64]], dtype=torch.float64)
+    scene = scene._replace(output_from_unit=(scene.output_from_unit * stretch)[:, :1])
+    top, expected = (torch.empty(1, 1, height, width, dtype=torch.int32) for _ in range(2))
+    fused_cpu.visible(scene, expected)
+    there = top.to(cuda)
+    fused_cuda.visible(moved(scene, cuda), there)
+    assert (there.cpu() != expected).float().mean() <= ALLOWED
+    assert expected.unique().numel() > 10
 
 
 def test_the_kernels_compile_for_an_h200_without_one():
@@ -200,9 +242,9 @@ def test_the_kernels_compile_for_an_h200_without_one():
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| _")]
     assert len(rows) >= 6
-    for name, registers, spilled, _ in rows:
-        assert 0 < int(registers) <= 168, name  # 12 warps a multiprocessor at least
-        assert int(spilled) == 0, name
+    for name, registers, stack, _ in rows:
+        assert 0 < int(registers) <= (168 if "place" in name else 128), name  # so many warps a multiprocessor
+        assert int(stack) <= (80 if "place" in name else 8), name  # sines of large angles need some
 
 
 class TestOnAGpu:

@@ -81,23 +81,34 @@ def test_objects_on_the_cpu(name):
 def test_objects_on_cuda(cuda, name):
     place_cuda = pytest.importorskip("vsr.raster.place_cuda", reason="Triton comes with torch for CUDA")
     recipe, drawn, _, _, scene, touches = expected(name)
-    placed = place_cuda.Placed.empty(1, FRAMES, recipe.num_drawn, cuda)
+    placed = place_cuda.Placed.empty(1, FRAMES, recipe.num_drawn, SIZE, SIZE, cuda)
     rows = torch.arange(recipe.texture_pool, device=cuda) if recipe.textured else None
     tables = place_cuda.tables(recipe, SIZE, cuda)
     place_cuda.place_clips(recipe, tables, SEED, INDEX.to(cuda), EPOCH.to(cuda), STRIDE, SIZE, rows, placed)
     placed = place_cuda.Placed(*(t.cpu() for t in placed))
 
-    assert torch.equal(placed.box & 255 <= placed.box >> 8 & 255, touches)
-    inverse = geometry.invert(scene.output_from_unit).flatten(-2).transpose(-1, -2)
-    where = touches[:, :, None].expand_as(inverse)
+    bits = placed.near[..., None] >> torch.arange(32) & 1  # (1, T, tiles, words, 32), front to back
+    near = bits.flatten(-2)[..., : recipe.num_drawn].flip(-1).bool()
+    columns = -(-SIZE // place_cuda.TILE_W)
+    center, reach = scene.output_from_unit[..., 2], scene.output_from_unit[..., :2].norm(dim=-1)
+    for axis, side in enumerate((place_cuda.TILE_W, place_cuda.TILE_H)):
+        tiles = near[:, :, :columns] if axis == 0 else near[:, :, columns:]
+        first = side * torch.arange(tiles.shape[2])[:, None]
+        low, high = ((center + way * reach)[:, :, None, :, axis] for way in (-1, 1))
+        overlap = torch.minimum(high - first, first + side - low)  # px
+        assert tiles[(overlap > 1e-6) & touches[:, :, None]].all()
+        assert not tiles[(overlap < -1e-6) | ~touches[:, :, None]].any()
+    inverse = geometry.invert(scene.output_from_unit).flatten(-2)
+    where = touches[:, :, :, None].expand_as(inverse)
     torch.testing.assert_close(placed.matrix[where], inverse[where].float(), rtol=2e-6, atol=2e-6)
-    assert torch.equal(placed.circle.bool(), drawn.shape == 0)
-    color = scene.color.int()
-    assert torch.equal(placed.color, color[..., 0] | color[..., 1] << 8 | color[..., 2] << 16)
+    row, texels, color, circle = placed.look.unbind(-1)
+    assert torch.equal(circle.bool(), drawn.shape == 0)
+    rgb = scene.color.int()
+    assert torch.equal(color, rgb[..., 0] | rgb[..., 1] << 8 | rgb[..., 2] << 16)
     if recipe.textured:
-        assert torch.equal(placed.texture.long(), scene.texture)
+        assert torch.equal(row.long(), scene.texture)
         assert torch.equal(placed.frame.long(), scene.frame)
-        torch.testing.assert_close(placed.texels, scene.texels.float())
+        torch.testing.assert_close(texels.contiguous().view(torch.float32), scene.texels.float())
     polygon = ~scene.outlines.circle
-    edges = placed.edges.unflatten(1, (4, 3)).permute(0, 3, 1, 2)
+    edges = placed.edges.unflatten(-1, (4, 3))
     torch.testing.assert_close(edges[polygon], scene.outlines.edges[polygon].float(), rtol=0, atol=1e-6)

@@ -1,9 +1,11 @@
 """The fast renderer on CUDA: find the top object of each pixel, then shade once. Two launches draw a batch.
 
 ``vsr.raster.place_cuda`` puts every object into every frame; the kernel here paints. One warp paints one tile of a
-frame: it looks at 32 objects at a time, front to back, keeps those whose outline touches the tile, and tests the tile's
-pixels with each, until all are covered; an object that covers the whole tile ends the walk without a test. Then each
-pixel's colour or texel is fetched once and written once. So the cost is the visible depth, not the number of objects.
+frame. Sets of bits say whose bounds touch its column and its row of tiles, so 1,024 objects are looked through at once.
+Of those in both sets it takes 32 at a time, front to back, a thread each, keeps those whose outline touches the tile,
+and tests the tile's pixels with each, by the edges that cross it, until all are covered; an object that covers the
+whole tile ends the walk without a test. Then each pixel's colour or texel is fetched once and written once. So the cost
+is the visible depth, not the number of objects.
 
 Everything runs on the output's device, in its current stream, and nothing waits for the device. Work memory beyond the
 output: at most a tenth of its bytes, or 4 MiB; larger batches are drawn in parts.
@@ -19,15 +21,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vsr.errors import InputError
 from vsr.raster import Scene
-from vsr.raster.place_cuda import LAUNCH, MOST_PIXELS, TILE_H, TILE_W, Placed, place_clips, place_scene, tables
+from vsr.raster.place_cuda import LAUNCH, TILE_H, TILE_W, WORD, Placed, load_pair, place_clips, place_scene, tables
 from vsr.recipe import Recipe
 
 _WORK_SHARE, _WORK_AT_LEAST = 0.1, 4 * 2**20  # of the output's bytes; bytes
 _COLOR, _TEXTURE, _NUMBER = (tl.constexpr(k) for k in range(3))  # what is shown
 _NOTHING, _WRAP, _CLAMP = (tl.constexpr(k) for k in range(3))  # what texels become by their object's colour
-_END = tl.constexpr(1 << 20)
+_COVERS, _CIRCLE, _TWO_EDGES, _FOUR_EDGES = (tl.constexpr(k) for k in range(4))  # how an outline lies to a tile
+_END, _WORD = tl.constexpr(1 << 20), tl.constexpr(WORD)
 
 
 def draw(scene: Scene, out: Tensor, antialias: int = 1) -> None:
@@ -78,14 +80,11 @@ def draw_clips(
 def _parts(out: Tensor, objects: int, antialias: int) -> Iterator[tuple[slice, Placed]]:
     """The videos drawn at a time, and the work memory for them, which is used again and again."""
     videos, _, frames, height, width = out.shape
-    if max(height, width) * antialias > MOST_PIXELS:
-        raise InputError(
-            f"{height} x {width} px with antialias {antialias} are more than the {MOST_PIXELS} px a side that can be "
-            "drawn on CUDA: ask for less, or for device='cpu'"
-        )
+    shape = (frames, objects, height * antialias, width * antialias)
     room = max(_WORK_SHARE * out.numel() * out.element_size(), _WORK_AT_LEAST)
-    step = max(1, min(videos, int(room / Placed.nbytes(frames, objects))))
-    placed = Placed.empty(step, frames, objects, out.device)
+    most = max(1, int(room / Placed.empty(1, *shape, "meta").nbytes))
+    step = triton.cdiv(videos, triton.cdiv(videos, most))  # about as many in each part
+    placed = Placed.empty(step, *shape, out.device)
     for first in range(0, videos, step):
         some = slice(first, min(first + step, videos))
         yield some, Placed(*(t[: some.stop - first] for t in placed))
@@ -104,36 +103,75 @@ def _paint_all(placed: Placed, textures: Tensor | None, adds: int, out: Tensor, 
     shown = _NUMBER if out.dtype == torch.int32 else _COLOR if textures is None else _TEXTURE
     _paint[(videos * frames * rows * columns,)](
         *placed, out if textures is None else textures, out, *out.stride(),
-        frames, placed.box.shape[-1], height, width, columns, rows, 1 if textures is None else textures.shape[1],
+        frames, placed.look.shape[1], height, width, columns, rows, 1 if textures is None else textures.shape[1],
         SHOWN=shown, ADDS=adds, A=antialias, TILE_H=TILE_H, TILE_W=TILE_W, **launch(shown),
     )  # fmt: skip
 
 
 def launch(shown: int) -> dict[str, int | bool]:
-    """How the painter is compiled for what it shows; with textures, for 12 warps a multiprocessor at least."""
-    return LAUNCH | ({"maxnreg": 168} if shown == _TEXTURE else {})
+    """How the painter is compiled: with the fewest registers, so the most warps, that spill next to none."""
+    return LAUNCH | {"maxnreg": 128 if shown == _TEXTURE else 72}
 
 
 @triton.jit
-def _edge(edges, e: tl.constexpr, N, p, q, u, r, s, w, mask):
-    """The half-plane a x + b y + c <= 0 of an outline's edge, in output px."""
-    nx = tl.load(edges + 3 * e * N, mask, 0)
-    ny = tl.load(edges + (3 * e + 1) * N, mask, 0)
-    d = tl.load(edges + (3 * e + 2) * N, mask, 0)
-    return nx * p + ny * r, nx * q + ny * s, nx * u + ny * w - d
+def _populations(word):
+    """How many bits are set in each group of 2, 4, 8, 16 and 32 of a word."""
+    two = word - (word >> 1 & 0x55555555)
+    four = (two & 0x33333333) + (two >> 2 & 0x33333333)
+    eight = four + (four >> 4) & 0x0F0F0F0F
+    sixteen = eight + (eight >> 8) & 0x00FF00FF
+    return two, four, eight, sixteen, sixteen + (sixteen >> 16) & 63
 
 
 @triton.jit
-def _beyond(a, b, c, x, y, half_x, half_y):
-    """How far inside (least) and outside (most) of an edge the points within (x, y) +- half are."""
-    middle, reach = a * x + b * y + c, tl.abs(a) * half_x + tl.abs(b) * half_y
-    return middle - reach, middle + reach
+def _upper(groups, bit, rank, HALF: tl.constexpr):
+    """Go on in the upper half of a group, if its lower half has too few."""
+    lower = (groups >> bit.to(tl.uint32) & 2 * HALF - 1).to(tl.int32)
+    beyond = lower <= rank
+    return tl.where(beyond, bit + HALF, bit), tl.where(beyond, rank - lower, rank)
 
 
 @triton.jit
-def _touch(edges, is_circle, N, p, q, u, r, s, w, x, y, half_x, half_y, mask):
-    """Whether outlines touch, and whether they cover, the points within (x, y) +- half. They are convex."""
-    # a circle: the farthest corner, and a bound on the nearest point
+def _bit(word, rank):
+    """Which bit of a word is set and has ``rank`` set ones below it."""
+    two, four, eight, sixteen, _ = _populations(word)
+    bit, rank = _upper(sixteen, rank * 0, rank, 16)
+    bit, rank = _upper(eight, bit, rank, 8)
+    bit, rank = _upper(four, bit, rank, 4)
+    bit, rank = _upper(two, bit, rank, 2)
+    bit, rank = _upper(word, bit, rank, 1)
+    return bit
+
+
+@triton.jit
+def _ranked(bits, upto, many, rank):
+    """Where the set bit with ``rank`` set ones before it stands, in 32 words that a warp holds.
+
+    Args:
+        bits: a word a thread.
+        upto: the set bits in it and all before it.
+        many: those in it.
+        rank: one a thread.
+    """
+    word = rank * 0
+    for step in tl.static_range(5):
+        probe = word + (16 >> step)
+        word = tl.where(tl.gather(upto, probe - 1, 0) <= rank, probe, word)
+    return _WORD * word + _bit(tl.gather(bits, word, 0), rank - tl.gather(upto - many, word, 0))
+
+
+@triton.jit
+def _six(at, mask):
+    """Six float32 in a row."""
+    a, b = load_pair(at, mask)
+    c, d = load_pair(at + 2, mask)
+    e, f = load_pair(at + 4, mask)
+    return a, b, c, d, e, f
+
+
+@triton.jit
+def _disc(p, q, u, r, s, w, x, y, half_x, half_y):
+    """Whether a circle may touch (a bound) and covers (the farthest corner) the points within (x, y) +- half."""
     ux, uy = p * x + q * y + u, r * x + s * y + w
     ax, bx, ay, by = p * half_x, q * half_y, r * half_x, s * half_y
     plus_x, minus_x, plus_y, minus_y = ax + bx, ax - bx, ay + by, ay - by
@@ -143,35 +181,31 @@ def _touch(edges, is_circle, N, p, q, u, r, s, w, x, y, half_x, half_y, mask):
         plus + 2 * tl.abs(ux * plus_x + uy * plus_y), minus + 2 * tl.abs(ux * minus_x + uy * minus_y)
     )
     reach = 1.0001 + tl.sqrt(tl.maximum(plus, minus))
-    touches, covers = center <= reach * reach, far <= 0.9999
-    # a polygon: each edge by itself
-    polygon = mask & (is_circle == 0)
-    least0, most0 = _beyond(*_edge(edges, 0, N, p, q, u, r, s, w, polygon), x, y, half_x, half_y)
-    least1, most1 = _beyond(*_edge(edges, 1, N, p, q, u, r, s, w, polygon), x, y, half_x, half_y)
-    least2, most2 = _beyond(*_edge(edges, 2, N, p, q, u, r, s, w, polygon), x, y, half_x, half_y)
-    least3, most3 = _beyond(*_edge(edges, 3, N, p, q, u, r, s, w, polygon), x, y, half_x, half_y)
-    least = tl.maximum(tl.maximum(least0, least1), tl.maximum(least2, least3))
-    most = tl.maximum(tl.maximum(most0, most1), tl.maximum(most2, most3))
-    touches = mask & tl.where(polygon, least <= 1e-4, touches)
-    return touches, touches & tl.where(polygon, most <= -1e-4, covers)
+    return center <= reach * reach, far <= 0.9999
 
 
 @triton.jit
-def _inside(matrix, edges, is_circle, N, x, y):
-    """Which points the outline of one object holds."""
-    p, q, u = tl.load(matrix), tl.load(matrix + N), tl.load(matrix + 2 * N)
-    r, s, w = tl.load(matrix + 3 * N), tl.load(matrix + 4 * N), tl.load(matrix + 5 * N)
-    if is_circle != 0:
-        px, py = p * x + (q * y + u), r * x + (s * y + w)
-        inside = px * px + py * py <= 1
-    else:
-        a0, b0, c0 = _edge(edges, 0, N, p, q, u, r, s, w, True)
-        a1, b1, c1 = _edge(edges, 1, N, p, q, u, r, s, w, True)
-        a2, b2, c2 = _edge(edges, 2, N, p, q, u, r, s, w, True)
-        a3, b3, c3 = _edge(edges, 3, N, p, q, u, r, s, w, True)
-        inside = (a0 * x + (b0 * y + c0) <= 0) & (a1 * x + (b1 * y + c1) <= 0)
-        inside &= (a2 * x + (b2 * y + c2) <= 0) & (a3 * x + (b3 * y + c3) <= 0)
-    return inside
+def _edge(nx, ny, d, p, q, u, r, s, w, x, y, half_x, half_y):
+    """The half-plane a x + b y + c <= 0 of an outline's edge, and its least and most within (x, y) +- half, in px."""
+    a, b, c = nx * p + ny * r, nx * q + ny * s, nx * u + ny * w - d
+    middle, reach = a * x + b * y + c, tl.abs(a) * half_x + tl.abs(b) * half_y
+    return a, b, c, middle - reach, middle + reach
+
+
+@triton.jit
+def _order(a, b, c, most, d, e, f, other):
+    """Two edges, that which lies more outside first."""
+    swap = most < other
+    outer = tl.where(swap, d, a), tl.where(swap, e, b), tl.where(swap, f, c), tl.where(swap, other, most)
+    inner = tl.where(swap, a, d), tl.where(swap, b, e), tl.where(swap, c, f), tl.where(swap, most, other)
+    return outer + inner
+
+
+@triton.jit
+def _value(a, b, c, at, x, y):
+    """The value a x + b y + c at every pixel, of the object that the thread ``at`` holds."""
+    a, b, c = tl.gather(a, at, 0)[None, :], tl.gather(b, at, 0)[None, :], tl.gather(c, at, 0)[None, :]
+    return b * y + (a * x + c)
 
 
 @triton.jit
@@ -185,9 +219,9 @@ def _mean(samples, A: tl.constexpr, TILE_H: tl.constexpr, TILE_W: tl.constexpr):
     return pixels.to(tl.uint8)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["out", "out_v", "out_c", "out_f", "out_y"])
 def _paint(
-    matrix, box, edges, circle, color, texture, texels, frame, textures, out, out_v, out_c, out_f, out_y, out_x,
+    matrix, near, edges, look, frame, textures, out, out_v, out_c, out_f, out_y, out_x,
     T, N, H, W, columns, rows, SIDE,
     SHOWN: tl.constexpr, ADDS: tl.constexpr, A: tl.constexpr, TILE_H: tl.constexpr, TILE_W: tl.constexpr,
 ):  # fmt: skip
@@ -196,47 +230,84 @@ def _paint(
     column, row = tile % columns, tile // columns % rows
     at = (tile // (columns * rows)).to(tl.int64)
     v, f = at // T, at % T
-    matrix, box = matrix + at * 6 * N, box + at * N
-    edges, circle = edges + v * 12 * N, circle + v * N
-    color, texture, texels = color + v * N, texture + v * N, texels + v * N
-    x = (column * TILE_W + tl.arange(0, TILE_W)[None, :]).to(tl.float32) + 0.5
-    y = (row * TILE_H + tl.arange(0, TILE_H)[:, None]).to(tl.float32) + 0.5
+    matrix += at * 6 * N
+    edges, look = edges + v * 12 * N, look + v * 4 * N
+    x = (column * TILE_W).to(tl.float32) + (tl.arange(0, TILE_W)[None, :].to(tl.float32) + 0.5)
+    y = (row * TILE_H).to(tl.float32) + (tl.arange(0, TILE_H)[:, None].to(tl.float32) + 0.5)
     middle_x, middle_y = column * TILE_W + 0.5 * TILE_W, row * TILE_H + 0.5 * TILE_H
+    half_x, half_y = 0.5 * (TILE_W - 1), 0.5 * (TILE_H - 1)
 
     # visibility
     top = tl.full((TILE_H, TILE_W), -1, tl.int32)
-    lane = tl.arange(0, 32)
+    lane = tl.arange(0, _WORD)
+    words = tl.cdiv(N, _WORD)
+    near += at * (columns + rows) * words
     first = 0
-    while first < N:
-        n = N - 1 - first - lane  # front to back
-        tiles = tl.load(box + n, n >= 0, 255)
-        near = ((tiles & 255) <= column) & (column <= (tiles >> 8 & 255))
-        near &= ((tiles >> 16 & 255) <= row) & (row <= (tiles >> 24 & 255))
-        p, q, u = tl.load(matrix + n, near, 0), tl.load(matrix + N + n, near, 0), tl.load(matrix + 2 * N + n, near, 0)
-        r, s = tl.load(matrix + 3 * N + n, near, 0), tl.load(matrix + 4 * N + n, near, 0)
-        w = tl.load(matrix + 5 * N + n, near, 0)
-        touches, covers = _touch(
-            edges + n, tl.load(circle + n, near, 0), N, p, q, u, r, s, w, middle_x, middle_y,
-            0.5 * (TILE_W - 1), 0.5 * (TILE_H - 1), near,
-        )  # fmt: skip
-        keys = tl.where(touches, 2 * lane + tl.where(covers, 0, 1), _END)
-        key = tl.min(keys)
-        while key < _END:
-            k = N - 1 - first - key // 2
-            if key % 2 == 0:  # it covers the tile: nothing behind is seen
-                top = tl.where(top < 0, k, top)
-                key = _END
-            else:
-                inside = _inside(matrix + k, edges + k, tl.load(circle + k), N, x, y)
-                top = tl.where((top < 0) & inside, k, top)
-                keys = tl.where(keys > key, keys, _END)
-                key = tl.min(keys)
-        first += 32
-        if tl.min(top) >= 0:
-            first = N
+    while first < words:
+        # the objects whose bounds touch the tile: of 32 words each thread holds one
+        word = first + lane
+        bits = tl.load(near + column * words + word, word < words, 0)
+        bits &= tl.load(near + (columns + row) * words + word, word < words, 0)
+        bits = bits.to(tl.uint32, bitcast=True)
+        _, _, _, _, many = _populations(bits)
+        many = many.to(tl.int32)
+        upto = tl.cumsum(many)
+        total = tl.max(upto)
+        done = 0
+        while done < total:
+            # how the next 32 of them, front to back, lie to the tile: each thread has one
+            found = done + lane < total
+            n = N - 1 - _WORD * first - _ranked(bits, upto, many, done + lane)
+            p, q, u, r, s, w = _six(matrix + 6 * n, found)
+            circle = tl.load(look + 4 * n + 3, found, 1) != 0
+            disc_touches, disc_covers = _disc(p, q, u, r, s, w, middle_x, middle_y, half_x, half_y)
+            polygon = found & (circle == 0)
+            x0, y0, d0, x1, y1, d1 = _six(edges + 12 * n, polygon)
+            x2, y2, d2, x3, y3, d3 = _six(edges + 12 * n + 6, polygon)
+            a0, b0, c0, least0, most0 = _edge(x0, y0, d0, p, q, u, r, s, w, middle_x, middle_y, half_x, half_y)
+            a1, b1, c1, least1, most1 = _edge(x1, y1, d1, p, q, u, r, s, w, middle_x, middle_y, half_x, half_y)
+            a2, b2, c2, least2, most2 = _edge(x2, y2, d2, p, q, u, r, s, w, middle_x, middle_y, half_x, half_y)
+            a3, b3, c3, least3, most3 = _edge(x3, y3, d3, p, q, u, r, s, w, middle_x, middle_y, half_x, half_y)
+            least = tl.maximum(tl.maximum(least0, least1), tl.maximum(least2, least3))
+            # the two edges that may cross the tile come first: few outlines have more
+            a0, b0, c0, most0, a1, b1, c1, most1 = _order(a0, b0, c0, most0, a1, b1, c1, most1)
+            a2, b2, c2, most2, a3, b3, c3, most3 = _order(a2, b2, c2, most2, a3, b3, c3, most3)
+            a0, b0, c0, most0, a3, b3, c3, most3 = _order(a0, b0, c0, most0, a3, b3, c3, most3)
+            a1, b1, c1, most1, a2, b2, c2, most2 = _order(a1, b1, c1, most1, a2, b2, c2, most2)
+            a0, b0, c0 = tl.where(circle, p, a0), tl.where(circle, q, b0), tl.where(circle, u, c0)
+            a1, b1, c1 = tl.where(circle, r, a1), tl.where(circle, s, b1), tl.where(circle, w, c1)
+            touches = found & tl.where(circle, disc_touches, least <= 1e-4)
+            covers = tl.where(circle, disc_covers, tl.maximum(most0, most1) <= -1e-4)
+            lies = tl.where(tl.maximum(most2, most3) <= -1e-4, _TWO_EDGES, _FOUR_EDGES)
+            lies = tl.where(covers, _COVERS, tl.where(circle, _CIRCLE, lies))
+            # those that touch it, one after the other; what is in front has the higher number
+            keys = tl.where(touches, 4 * lane + lies, _END)
+            key = tl.min(keys)
+            while key < _END:
+                which, kind = lane * 0 + (key >> 2), key & 3
+                k = tl.gather(n, which, 0)[None, :]
+                if kind == _COVERS:  # nothing behind is seen
+                    top = tl.maximum(top, k)
+                    key = _END
+                else:
+                    px, py = _value(a0, b0, c0, which, x, y), _value(a1, b1, c1, which, x, y)
+                    outside, limit = tl.maximum(px, py), 0.0  # a pixel is inside if that is at most the limit
+                    if kind == _CIRCLE:
+                        outside, limit = px * px + py * py, 1.0
+                    if kind == _FOUR_EDGES:
+                        others = tl.maximum(_value(a2, b2, c2, which, x, y), _value(a3, b3, c3, which, x, y))
+                        outside = tl.maximum(outside, others)
+                    top = tl.maximum(top, tl.where(outside <= limit, k, -1))
+                    keys = tl.where(keys > key, keys, _END)
+                    key = tl.min(keys)
+                    if tl.min(top) >= 0:
+                        key = _END
+            done += _WORD
+            if tl.min(top) >= 0:
+                done, first = total, words
+        first += _WORD
 
     # shading
-    seen = top >= 0
     to_x = column * (TILE_W // A) + tl.arange(0, TILE_W // A)[None, :]
     to_y = row * (TILE_H // A) + tl.arange(0, TILE_H // A)[:, None]
     to = out + v * out_v + f * out_f + to_y * out_y + to_x * out_x
@@ -244,23 +315,24 @@ def _paint(
     if SHOWN == _NUMBER:
         tl.store(to, top, within)
     else:
+        seen, shown = top >= 0, look + 4 * tl.maximum(top, 0)
         red, green, blue = top * 0, top * 0, top * 0
         if SHOWN == _TEXTURE:
-            of = tl.load(texture + top, seen, -1)
-            textured = of >= 0
-            scale = tl.load(texels + top, textured, 0)
-            m = matrix + top
-            px = tl.load(m, textured, 0) * x + (tl.load(m + N, textured, 0) * y + tl.load(m + 2 * N, textured, 0))
-            py = tl.load(m + 3 * N, textured, 0) * x
-            py += tl.load(m + 4 * N, textured, 0) * y + tl.load(m + 5 * N, textured, 0)
-            tx = tl.minimum(tl.maximum((px * scale + scale).to(tl.int32), 0), SIDE - 1)
-            ty = tl.minimum(tl.maximum((py * scale + scale).to(tl.int32), 0), SIDE - 1)
-            texel = textures + 3 * (((of + tl.load(frame + at)).to(tl.int64) * SIDE + ty) * SIDE + tx)
-            red = tl.load(texel, textured, 0).to(tl.int32)
-            green = tl.load(texel + 1, textured, 0).to(tl.int32)
-            blue = tl.load(texel + 2, textured, 0).to(tl.int32)
+            p, q, u, r, s, w = _six(matrix + 6 * tl.maximum(top, 0), None)
+            of, scale = load_pair(shown, None)
+            of = of.to(tl.int32, bitcast=True)
+            textured = seen & (of >= 0)
+            px, py = p * x + (q * y + u), r * x + (s * y + w)
+            last = SIDE - 1.0
+            tx = tl.minimum(tl.maximum(px * scale + scale, 0.0), last).to(tl.int32)
+            ty = tl.minimum(tl.maximum(py * scale + scale, 0.0), last).to(tl.int32)
+            of = tl.where(textured, of + tl.load(frame + at), 0).to(tl.uint32)
+            texel = textures + of.to(tl.uint64) * (3 * SIDE * SIDE) + (3 * (ty * SIDE + tx)).to(tl.uint32)
+            red = tl.where(textured, tl.load(texel).to(tl.int32), 0)
+            green = tl.where(textured, tl.load(texel + 1).to(tl.int32), 0)
+            blue = tl.where(textured, tl.load(texel + 2).to(tl.int32), 0)
         if SHOWN == _COLOR or ADDS != _NOTHING:
-            rgb = tl.load(color + top, seen, 0)
+            rgb = tl.where(seen, tl.load(shown + 2), 0)
             red, green, blue = red + (rgb & 255), green + (rgb >> 8 & 255), blue + (rgb >> 16 & 255)
             if ADDS == _CLAMP:
                 red, green, blue = tl.minimum(red, 255), tl.minimum(green, 255), tl.minimum(blue, 255)

@@ -21,13 +21,11 @@ from vsr.recipe import Recipe, radius_table
 from vsr.rng import Stream
 
 TILE_H, TILE_W = 16, 32  # px; one warp paints one tile (vsr.raster.fused_cuda)
-MOST_PIXELS = 255 * TILE_H  # a tile's row and column are stored in a byte each
-_OBJECTS = 32  # placed by one program
+WORD = 32  # objects placed by one program; their bits are one word of a set
 LAUNCH = {"num_warps": 1, "enable_fp_fusion": True}  # multiply-add; what must be bit-equal is integers
 
 _MIN_AREA = tl.constexpr(MIN_AREA)
-_TILE_H, _TILE_W = tl.constexpr(TILE_H), tl.constexpr(TILE_W)
-_NOWHERE = tl.constexpr(255)  # first column 255, last column 0
+_TILE_H, _TILE_W, _WORD = tl.constexpr(TILE_H), tl.constexpr(TILE_W), tl.constexpr(WORD)
 _PI = tl.constexpr(math.pi)
 _RADII = tl.constexpr(200)
 _S = {s.name: tl.constexpr(int(s)) for s in Stream}
@@ -40,45 +38,43 @@ _IS_BACKGROUND = tl.constexpr(SHAPES.index("background"))
 
 
 class Placed(NamedTuple):
-    """What the painter reads: the work memory of B videos, 28 T + 61 bytes an object and 4 T a video.
+    """What the painter reads: the work memory of B videos.
 
     Attributes:
-        matrix: float32 (B, T, 6, N), each object's output -> unit frame, row by row.
-        box: int32 (B, T, N), the tiles its bounds touch: first and last column, first and last row, a byte each.
-        edges: float32 (B, 12, N), (nx, ny, d) of the four half-planes; not read for circles.
-        circle: int8 (B, N).
-        color: int32 (B, N), its colour R + 256 G + 65536 B.
-        texture: int32 (B, N), the row of its texture, -1 where it has none.
-        texels: float32 (B, N), texels per unit of the unit frame.
+        matrix: float32 (B, T, N, 6), each object's output -> unit frame, row by row.
+        near: int32 (B, T, columns + rows, N / 32 rounded up), which objects' bounds touch each column and each row of
+            tiles: bit j of word k is object N - 1 - 32 k - j, so that they stand front to back.
+        edges: float32 (B, N, 12), (nx, ny, d) of the four half-planes; not written for circles.
+        look: int32 (B, N, 4), the row of its texture, -1 where it has none; texels per unit of the unit frame, as a
+            float32; its colour, R + 256 G + 65536 B; whether it is a circle. The first two only with textures.
         frame: int32 (B, T), added to the rows.
     """
 
     matrix: Tensor
-    box: Tensor
+    near: Tensor
     edges: Tensor
-    circle: Tensor
-    color: Tensor
-    texture: Tensor
-    texels: Tensor
+    look: Tensor
     frame: Tensor
 
     @classmethod
-    def empty(cls, videos: int, frames: int, objects: int, device: torch.device) -> "Placed":
-        """Room for so many, not yet written."""
+    def empty(
+        cls, videos: int, frames: int, objects: int, height: int, width: int, device: torch.device | str
+    ) -> "Placed":
+        """Room for so many in a drawing of so many px, not yet written."""
 
-        def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.empty(videos, *shape, objects, dtype=dtype, device=device)
+        def room(*shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
+            return torch.empty(videos, *shape, dtype=dtype, device=device)
 
-        whole = torch.int32
+        tiles = triton.cdiv(width, TILE_W) + triton.cdiv(height, TILE_H)
         return cls(
-            room(frames, 6), room(frames, dtype=whole), room(12), room(dtype=torch.int8), room(dtype=whole),
-            room(dtype=whole), room(), torch.empty(videos, frames, dtype=whole, device=device),
+            room(frames, objects, 6, dtype=torch.float32), room(frames, tiles, triton.cdiv(objects, WORD)),
+            room(objects, 12, dtype=torch.float32), room(objects, 4), room(frames),
         )  # fmt: skip
 
-    @staticmethod
-    def nbytes(frames: int, objects: int) -> int:
-        """Bytes per video."""
-        return objects * (frames * 28 + 61) + 4 * frames
+    @property
+    def nbytes(self) -> int:
+        """All of it."""
+        return sum(t.nbytes for t in self)
 
 
 class Tables(NamedTuple):
@@ -127,16 +123,16 @@ def place_clips(
         rows: int64 (K,), where each texture of the pool stands in the bank, or None: objects show their colours.
         placed: overwritten.
     """
-    videos, frames, _, objects = placed.matrix.shape
+    videos, frames, objects, _ = placed.matrix.shape
     first, last = recipe.duration
     looks = recipe.looks
-    _place_clips[(videos, triton.cdiv(objects, _OBJECTS))](
+    _place_clips[(videos, placed.near.shape[-1])](
         *placed, index.contiguous(), epoch.contiguous(), *numbers, index if rows is None else rows,
         seed & 0xFFFFFFFF, seed >> 32, first, last - first + 1, (frames - 1) * stride + 1, stride, frames, objects,
         size, recipe.size, len(numbers.boxes), numbers.boxes.shape[1], recipe.texture_pool,
         recipe.texture_window or recipe.texture_pool, recipe.epoch_size, recipe.texture_size, recipe.texture_frames,
         ROTATING=any(recipe.rotation), MIXED=recipe.shapes == "mixed", TEXTURED=rows is not None,
-        BACKDROP=objects > recipe.num_objects, BLOCK=_OBJECTS,
+        BACKDROP=objects > recipe.num_objects,
         OBJECT_COLOR=int(looks.object_color), OBJECT_TEXTURE=int(looks.object_texture),
         BACK_COLOR=int(looks.background_color), BACK_TEXTURE=int(looks.background_texture), **LAUNCH,
     )  # fmt: skip
@@ -151,14 +147,28 @@ def place_scene(scene: Scene, height: int, width: int, placed: Placed) -> None:
         width: likewise.
         placed: overwritten.
     """
-    videos, frames, _, objects = placed.matrix.shape
+    videos, frames, objects, _ = placed.matrix.shape
     textured = scene.textures is not None
-    _place_scene[(videos, triton.cdiv(objects, _OBJECTS))](
+    _place_scene[(videos, placed.near.shape[-1])](
         *placed, scene.output_from_unit.contiguous(), scene.outlines.circle.contiguous(),
         scene.outlines.edges.contiguous(), scene.color.contiguous(), scene.texture.contiguous(),
         scene.texels.contiguous(), scene.frame.contiguous(), frames, objects, height, width,
-        TEXTURED=textured, BLOCK=_OBJECTS, **LAUNCH,
+        TEXTURED=textured, **LAUNCH,
     )  # fmt: skip
+
+
+@triton.jit
+def load_pair(at, mask):
+    """Two float32 that stand side by side."""
+    both = tl.load(at.to(tl.pointer_type(tl.int64), bitcast=True), mask)
+    return both.to(tl.int32).to(tl.float32, bitcast=True), (both >> 32).to(tl.int32).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _store_pair(at, first, second, mask):
+    """Two numbers of 32 bits side by side."""
+    first, second = first.to(tl.uint32, bitcast=True).to(tl.int64), second.to(tl.uint32, bitcast=True).to(tl.int64)
+    tl.store(at.to(tl.pointer_type(tl.int64), bitcast=True), first | (second << 32), mask)
 
 
 @triton.jit
@@ -229,48 +239,88 @@ def _angles(shape, u0, u1, u2, u3):
 
 
 @triton.jit
-def _store_edge(edges, e: tl.constexpr, N, here, there, background, mask):
+def _edge(here, there, background):
     """``vsr.geometry.outlines``: the half-plane between two corners."""
     middle, half = (here + there) / 2, (there - here) / 2
-    tl.store(edges + (3 * e) * N, tl.cos(middle).to(tl.float32), mask)
-    tl.store(edges + (3 * e + 1) * N, tl.sin(middle).to(tl.float32), mask)
-    tl.store(edges + (3 * e + 2) * N, tl.where(background, 1.0, tl.cos(half)).to(tl.float32), mask)
+    d = tl.where(background, 1.0, tl.cos(half))
+    return tl.cos(middle), tl.sin(middle), d
 
 
 @triton.jit
-def _store_frame(matrix, box, N, a, b, x, c, d, y, height, width, mask):
-    """Invert output-from-unit (a, b, x; c, d, y) and store it with the tiles it touches."""
+def _store_six(at, x0, y0, d0, x1, y1, d1, mask):
+    """Six numbers in a row, as float32."""
+    _store_pair(at, x0.to(tl.float32), y0.to(tl.float32), mask)
+    _store_pair(at + 2, d0.to(tl.float32), x1.to(tl.float32), mask)
+    _store_pair(at + 4, y1.to(tl.float32), d1.to(tl.float32), mask)
+
+
+@triton.jit
+def _store_frame(matrix, near, at, n, N, a, b, x, c, d, y, height, width, mask):
+    """Invert output-from-unit (a, b, x; c, d, y) of objects n and store it, and which tiles their bounds touch."""
+    words = tl.num_programs(1)
+    near += at * (tl.cdiv(width, _TILE_W) + tl.cdiv(height, _TILE_H)) * words + tl.program_id(1)
     ex, ey = tl.sqrt(a * a + b * b), tl.sqrt(c * c + d * d)
     det = a * d - b * c
     touches = (x + ex > 0) & (x - ex < width) & (y + ey > 0) & (y - ey < height) & (tl.abs(det) > _MIN_AREA)
     inverse = 1 / tl.where(touches, det, 1.0)
     p, q, r, s = d * inverse, -b * inverse, -c * inverse, a * inverse
-    tl.store(matrix, p.to(tl.float32), mask)
-    tl.store(matrix + N, q.to(tl.float32), mask)
-    tl.store(matrix + 2 * N, (-(p * x + q * y)).to(tl.float32), mask)
-    tl.store(matrix + 3 * N, r.to(tl.float32), mask)
-    tl.store(matrix + 4 * N, s.to(tl.float32), mask)
-    tl.store(matrix + 5 * N, (-(r * x + s * y)).to(tl.float32), mask)
-    most_x, most_y = width - 1.0, height - 1.0
-    x0 = tl.minimum(tl.maximum(x - ex, 0.0), most_x).to(tl.int32) // _TILE_W
-    x1 = tl.minimum(tl.maximum(x + ex, 0.0), most_x).to(tl.int32) // _TILE_W
-    y0 = tl.minimum(tl.maximum(y - ey, 0.0), most_y).to(tl.int32) // _TILE_H
-    y1 = tl.minimum(tl.maximum(y + ey, 0.0), most_y).to(tl.int32) // _TILE_H
-    tiles = x0 | (x1 << 8) | (y0 << 16) | (y1 << 24)
-    tl.store(box, tl.where(touches, tiles, _NOWHERE), mask)
+    u, w = -(p * x + q * y), -(r * x + s * y)
+    _store_six(matrix + (at * N + n) * 6, p, q, u, r, s, w, mask)
+    x0, x1 = _tiles(x - ex, x + ex, width, _TILE_W)
+    y0, y1 = _tiles(y - ey, y + ey, height, _TILE_H)
+    columns, rows = tl.cdiv(width, _TILE_W), tl.cdiv(height, _TILE_H)
+    lane = tl.arange(0, _WORD)
+    for first in range(0, columns + rows, _WORD):
+        bits = _between(x0 - first, x1 - first) | _between(y0 + columns - first, y1 + columns - first)
+        bits = _transposed(tl.where(touches & mask, bits, 0).to(tl.uint32))
+        tl.store(near + (first + lane) * words, bits.to(tl.int32, bitcast=True), first + lane < columns + rows)
+
+
+@triton.jit
+def _tiles(low, high, side, TILE: tl.constexpr):
+    """The first tile that bounds touch along an axis, and the one after the last."""
+    low, high = tl.minimum(tl.maximum(low, 0.0), side - 1.0), tl.minimum(tl.maximum(high, 0.0), side - 1.0)
+    return low.to(tl.int32) // TILE, high.to(tl.int32) // TILE + 1
+
+
+@triton.jit
+def _between(first, end):
+    """Bits ``first`` .. ``end`` - 1 of a word."""
+    first, end = tl.minimum(tl.maximum(first, 0), _WORD), tl.minimum(tl.maximum(end, 0), _WORD)
+    one = tl.full([_WORD], 1, tl.int64)
+    return (one << end) - (one << first)
+
+
+@triton.jit
+def _transposed(bits):
+    """Bit j of word i becomes bit i of word j, of 32 words in a warp (Hacker's Delight, 7-3)."""
+    lane = tl.arange(0, _WORD)
+    bits = _exchanged(bits, lane, 16, 0x0000FFFF)
+    bits = _exchanged(bits, lane, 8, 0x00FF00FF)
+    bits = _exchanged(bits, lane, 4, 0x0F0F0F0F)
+    bits = _exchanged(bits, lane, 2, 0x33333333)
+    return _exchanged(bits, lane, 1, 0x55555555)
+
+
+@triton.jit
+def _exchanged(bits, lane, STEP: tl.constexpr, LOW: tl.constexpr):
+    """Exchange blocks of STEP x STEP bits with the thread STEP away."""
+    other = tl.gather(bits, lane ^ STEP, 0)
+    lower = (bits & LOW) | ((other & LOW) << STEP)
+    upper = (bits & (LOW << STEP)) | ((other >> STEP) & LOW)
+    return tl.where((lane & STEP) == 0, lower, upper)
 
 
 @triton.jit(do_not_specialize=["k0", "k1", "SPAN", "STRIDE"])
 def _place_clips(
-    matrix, box, edges, circle, color, texture, texels, frame, index, epoch, spans, ends, radii, boxes, rows,
+    matrix, near, edges, look, frame, index, epoch, spans, ends, radii, boxes, rows,
     k0, k1, FIRST, DURATIONS, SPAN, STRIDE, T, N, SIZE, FRAME, SIDES, PLACES, POOL, WINDOW, EPOCH, TEXELS, MOVES,
     ROTATING: tl.constexpr, MIXED: tl.constexpr, TEXTURED: tl.constexpr, BACKDROP: tl.constexpr,
     OBJECT_COLOR: tl.constexpr, OBJECT_TEXTURE: tl.constexpr, BACK_COLOR: tl.constexpr, BACK_TEXTURE: tl.constexpr,
-    BLOCK: tl.constexpr,
 ):  # fmt: skip
     v = tl.program_id(0).to(tl.int64)
-    place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    mask = place < N
+    place = N - 1 - tl.program_id(1) * _WORD - tl.arange(0, _WORD)
+    mask = place >= 0
     n = place
     if BACKDROP:  # the background stands before the objects in the lists
         n = place - 1
@@ -309,39 +359,35 @@ def _place_clips(
         center_x, center_y = tl.where(back, middle, center_x), tl.where(back, middle, center_y)
 
     # what it looks like
-    of = v * N + place
+    look += 4 * (v * N + place)
     w0, w1, w2, _ = words(k0, k1, _COLOR, n, video, 0)
     b0, b1, b2, b3 = words(k0, k1, _BACKGROUND, n * 0, video, 0)
     rgb = below(w0, 256) | (below(w1, 256) << 8) | (below(w2, 256) << 16)
     back_rgb = below(b0, 256) | (below(b1, 256) << 8) | (below(b2, 256) << 16)
     rgb = tl.where(back, back_rgb * BACK_COLOR, rgb * OBJECT_COLOR)
-    tl.store(color + of, rgb, mask)
     if TEXTURED:
         w0, _, _, _ = words(k0, k1, _TEXTURE, n, video, 0)
         first = video // EPOCH * WINDOW % POOL
         shown = mask & (tl.where(back, BACK_TEXTURE, OBJECT_TEXTURE) != 0)
-        tl.store(
-            texture + of, tl.load(rows + first + below(tl.where(back, b3, w0), WINDOW), shown, -1).to(tl.int32), mask
-        )
-        tl.store(texels + of, tl.where(back, TEXELS * 0.5, radius * TEXELS / (2 * FRAME)).to(tl.float32), mask)
+        row = tl.load(rows + first + below(tl.where(back, b3, w0), WINDOW), shown, -1).to(tl.int32)
+        _store_pair(look, row, tl.where(back, TEXELS * 0.5, radius * TEXELS / (2 * FRAME)).to(tl.float32), mask)
         period = tl.maximum(2 * MOVES - 2, 1)
         for f in range(T):  # vsr.latents.texture_frame
             step = (start + STRIDE * f) % period
             tl.store(frame + v * T + f + place * 0, tl.minimum(step, period - step), place == 0)
+    circle = place >= 0
     if MIXED or BACKDROP:
         w0, _, _, _ = words(k0, k1, _SHAPE, n, video, 0)
         shape = below(w0, 6) * MIXED
         shape = tl.where(back, _IS_BACKGROUND, shape)
         w0, w1, w2, w3 = words(k0, k1, _ANGLE, n, video, 0)
         h0, h1, h2, h3 = _angles(shape, uniform(w0), uniform(w1), uniform(w2), uniform(w3))
-        corner = edges + v * 12 * N + place
-        _store_edge(corner, 0, N, h0, h1, back, mask)
-        _store_edge(corner, 1, N, h1, h2, back, mask)
-        _store_edge(corner, 2, N, h2, h3, back, mask)
-        _store_edge(corner, 3, N, h3, h0 + 2 * _PI, back, mask)
-        tl.store(circle + of, (shape == 0).to(tl.int8), mask)
-    else:
-        tl.store(circle + of, (place >= 0).to(tl.int8), mask)
+        circle = shape == 0
+        polygon = mask & (shape != 0)
+        corner = edges + (v * N + place) * 12
+        _store_six(corner, *_edge(h0, h1, back), *_edge(h1, h2, back), polygon)
+        _store_six(corner + 6, *_edge(h2, h3, back), *_edge(h3, h0 + 2 * _PI, back), polygon)
+    _store_pair(look + 2, rgb, circle.to(tl.int32), mask)
 
     for f in range(T):  # vsr.geometry.frame_from_unit, then the camera
         t = tl.where(back, 0, start + STRIDE * f).to(tl.float64)
@@ -354,7 +400,7 @@ def _place_clips(
         a, b, c, d = sx * cos, -sy * sin, sx * sin, sy * cos
         at = v * T + f
         _store_frame(
-            matrix + at * 6 * N + place, box + at * N + place, N,
+            matrix, near, at, place, N,
             zoom_x * (a + b * ky), zoom_x * (a * kx + b), zoom_x * (center_x + far * way_x - left),
             zoom_y * (c + d * ky), zoom_y * (c * kx + d), zoom_y * (center_y + far * way_y - top),
             SIZE, SIZE, mask,
@@ -363,31 +409,32 @@ def _place_clips(
 
 @triton.jit
 def _place_scene(
-    matrix, box, edges, circle, color, texture, texels, frame,
+    matrix, near, edges, look, frame,
     scene_matrix, scene_circle, scene_edges, scene_color, scene_texture, scene_texels, scene_frame,
-    T, N, HEIGHT, WIDTH, TEXTURED: tl.constexpr, BLOCK: tl.constexpr,
+    T, N, HEIGHT, WIDTH, TEXTURED: tl.constexpr,
 ):  # fmt: skip
     v = tl.program_id(0).to(tl.int64)
-    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    mask = n < N
+    n = N - 1 - tl.program_id(1) * _WORD - tl.arange(0, _WORD)
+    mask = n >= 0
     of = v * N + n
+    circle = tl.load(scene_circle + of, mask, 0).to(tl.int32)
     for k in tl.static_range(12):
-        tl.store(edges + (v * 12 + k) * N + n, tl.load(scene_edges + of * 12 + k, mask, 0).to(tl.float32), mask)
-    tl.store(circle + of, tl.load(scene_circle + of, mask, 0).to(tl.int8), mask)
-    tl.store(texels + of, tl.load(scene_texels + of, mask, 0).to(tl.float32), mask)
+        value = tl.load(scene_edges + of * 12 + k, mask & (circle == 0), 0).to(tl.float32)
+        tl.store(edges + of * 12 + k, value, mask & (circle == 0))
     if TEXTURED:
-        tl.store(texture + of, tl.load(scene_texture + of, mask, 0).to(tl.int32), mask)
+        row = tl.load(scene_texture + of, mask, 0).to(tl.int32)
+        _store_pair(look + of * 4, row, tl.load(scene_texels + of, mask, 0).to(tl.float32), mask)
     rgb = tl.load(scene_color + of * 3, mask, 0).to(tl.int32)
     rgb |= tl.load(scene_color + of * 3 + 1, mask, 0).to(tl.int32) << 8
     rgb |= tl.load(scene_color + of * 3 + 2, mask, 0).to(tl.int32) << 16
-    tl.store(color + of, rgb, mask)
+    _store_pair(look + of * 4 + 2, rgb, circle, mask)
     for f in range(T):
         at = v * T + f
         if TEXTURED:
             tl.store(frame + at + n * 0, tl.load(scene_frame + at + n * 0).to(tl.int32), n == 0)
         m = scene_matrix + (at * N + n) * 6
         _store_frame(
-            matrix + at * 6 * N + n, box + at * N + n, N,
+            matrix, near, at, n, N,
             tl.load(m, mask, 0), tl.load(m + 1, mask, 0), tl.load(m + 2, mask, 0),
             tl.load(m + 3, mask, 0), tl.load(m + 4, mask, 0), tl.load(m + 5, mask, 0),
             HEIGHT, WIDTH, mask,
