@@ -283,10 +283,13 @@ class _Function:
             return self._put(to, "u64", f"{given('u64')[0]} + LOCAL")
         if name == "cvt":
             target, x = op[-2], given(kind)[0]
+            to_whole = {"rzi": "trunc", "rni": "nearbyint", "rmi": "floor", "rpi": "ceil"}.get(op[1])
+            if to_whole is not None:
+                x = f"{to_whole}({x})"
             if kind[0] == "f" and target[0] != "f":
-                if target != "s32":
-                    raise NotImplementedError(".".join(op))
-                x = {"rzi": f"whole({x})", "rni": f"whole(nearbyint({x}))"}[op[1]]
+                if target != "s32" or to_whole is None:
+                    raise NotImplementedError(f"{'.'.join(op)} in PTX")
+                x = f"whole({x})"
             return self._put(to, target, f"({target}){x}")
         if name == "setp":
             x, y = given(kind)

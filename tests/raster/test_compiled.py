@@ -34,7 +34,7 @@ def run(*command: str | Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "chosen", "least"),
-    [("test_cuda", "not OnAGpu and not h200", 50), ("test_place", "cuda", 34), ("test_properties", "cuda", 1)],
+    [("test_cuda", "not OnAGpu and not h200", 50), ("test_place", "cuda", 29), ("test_properties", "cuda", 1)],
 )
 def test_what_the_interpreter_does_compiled_kernels_do(name, chosen, least):
     path = FOLDER / f"{name}.py"
@@ -53,7 +53,7 @@ def test_the_checks_can_fail():
 def test_a_multiply_add_is_fused_only_where_it_may_be():
     """Else draws would have other bits on a GPU: this tells the two apart, as the interpreter can't."""
     said = run(Path(__file__).with_name("wrong_kernels.py"))
-    a, b, c = torch.tensor([1 + 2**-12, 1 - 2**-12, -1.0]).double()
-    assert float(torch.tensor(a.float() * b.float()) + c.float()) == 0
-    assert f"fused: {float(a * b + c)}" in said
+    a, c = 1 + 2**-12, -1 - 2**-11
+    assert float(torch.tensor(a) * torch.tensor(a) + c) == 0  # float32
+    assert f"fused: {a * a + c}" in said
     assert "apart: 0.0" in said

@@ -34,6 +34,6 @@ for kernel, options in ((past, {"num_warps": 1}), (off, {"num_warps": 1}), (wide
     except (RuntimeError, NotImplementedError) as error:
         print(f"{kernel.__name__}: {error}")
 for name, fused in (("fused", True), ("apart", False)):
-    x = torch.tensor([1 + 2**-12, 1 - 2**-12, -1.0])
+    x = torch.tensor([1 + 2**-12, 1 + 2**-12, -1 - 2**-11])
     multiply_add[(1,)](x, num_warps=1, enable_fp_fusion=fused)
     print(f"{name}: {x[0].item()}")

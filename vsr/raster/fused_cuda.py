@@ -3,9 +3,9 @@
 ``vsr.raster.place_cuda`` puts every object into every frame; the kernel here paints. One warp paints one tile of a
 frame. Sets of bits say whose bounds touch its column and its row of tiles, so 1,024 objects are looked through at once.
 Of those in both sets it takes 32 at a time, front to back, a thread each, keeps those whose outline touches the tile,
-and tests the tile's pixels with each, by the edges that cross it, until all are covered; an object that covers the
-whole tile ends the walk without a test. Then each pixel's colour or texel is fetched once and written once. So the cost
-is the visible depth, not the number of objects.
+and gives each what it holds of the pixels that are still free, until none is. A thread has a column of the tile, of
+which a convex outline holds the rows from one bound to another, so a pixel costs a bit. Then each pixel's colour or
+texel is fetched once and written once. So the cost is the visible depth, not the number of objects.
 
 Everything runs on the output's device, in its current stream, and nothing waits for the device. Work memory beyond the
 output: at most a tenth of its bytes, or 4 MiB; larger batches are drawn in parts.
@@ -28,7 +28,8 @@ from vsr.recipe import Recipe
 _WORK_SHARE, _WORK_AT_LEAST = 0.1, 4 * 2**20  # of the output's bytes; bytes
 _COLOR, _TEXTURE, _NUMBER = (tl.constexpr(k) for k in range(3))  # what is shown
 _NOTHING, _WRAP, _CLAMP = (tl.constexpr(k) for k in range(3))  # what texels become by their object's colour
-_COVERS, _CIRCLE, _TWO_EDGES, _FOUR_EDGES = (tl.constexpr(k) for k in range(4))  # how an outline lies to a tile
+_CIRCLE = tl.constexpr(16)  # beside the signs of a polygon's four bounds
+_LEVEL, _FAR = tl.constexpr(1e-20), tl.constexpr(1e30)  # an edge is hardly as upright, no bound as far
 _END, _WORD = tl.constexpr(1 << 20), tl.constexpr(WORD)
 
 
@@ -110,7 +111,7 @@ def _paint_all(placed: Placed, textures: Tensor | None, adds: int, out: Tensor, 
 
 def launch(shown: int) -> dict[str, int | bool]:
     """How the painter is compiled: with the fewest registers, so the most warps, that spill next to none."""
-    return LAUNCH | {"maxnreg": 128 if shown == _TEXTURE else 72}
+    return LAUNCH | {"maxnreg": 128 if shown == _TEXTURE else 64}
 
 
 @triton.jit
@@ -170,42 +171,40 @@ def _six(at, mask):
 
 
 @triton.jit
-def _disc(p, q, u, r, s, w, x, y, half_x, half_y):
-    """Whether a circle may touch (a bound) and covers (the farthest corner) the points within (x, y) +- half."""
-    ux, uy = p * x + q * y + u, r * x + s * y + w
-    ax, bx, ay, by = p * half_x, q * half_y, r * half_x, s * half_y
-    plus_x, minus_x, plus_y, minus_y = ax + bx, ax - bx, ay + by, ay - by
-    plus, minus = plus_x * plus_x + plus_y * plus_y, minus_x * minus_x + minus_y * minus_y
-    center = ux * ux + uy * uy
-    far = center + tl.maximum(
-        plus + 2 * tl.abs(ux * plus_x + uy * plus_y), minus + 2 * tl.abs(ux * minus_x + uy * minus_y)
-    )
-    reach = 1.0001 + tl.sqrt(tl.maximum(plus, minus))
-    return center <= reach * reach, far <= 0.9999
+def _circle(p, q, u, r, s, w, half_x, half_y):
+    """Whether a circle may touch the points within +- half, and how it bounds y.
+
+    Returns:
+        touches, and middle and across as slope and start of lines in x, and length:
+        |y - middle|^2 <= length - across^2.
+    """
+    plus_x, minus_x = p * half_x + q * half_y, p * half_x - q * half_y
+    plus_y, minus_y = r * half_x + s * half_y, r * half_x - s * half_y
+    reach = tl.sqrt(tl.maximum(plus_x * plus_x + plus_y * plus_y, minus_x * minus_x + minus_y * minus_y)) + 1.0001
+    length = 1 / tl.maximum(q * q + s * s, _LEVEL * _LEVEL)
+    middle, across = (-(p * q + r * s) * length, -(u * q + w * s) * length), (q * r - s * p, q * w - s * u)
+    return u * u + w * w <= reach * reach, middle[0], middle[1], across[0] * length, across[1] * length, length
 
 
 @triton.jit
-def _edge(nx, ny, d, p, q, u, r, s, w, x, y, half_x, half_y):
-    """The half-plane a x + b y + c <= 0 of an outline's edge, and its least and most within (x, y) +- half, in px."""
+def _edge(nx, ny, d, p, q, u, r, s, w, half_x, half_y):
+    """How an outline's edge, the half-plane a x + b y + c <= 0, bounds y.
+
+    Returns:
+        the least of a x + b y + c within +- half; whether it bounds y from above; slope and start of the line in x that
+        is the bound, or of its negative if it is one from below.
+    """
     a, b, c = nx * p + ny * r, nx * q + ny * s, nx * u + ny * w - d
-    middle, reach = a * x + b * y + c, tl.abs(a) * half_x + tl.abs(b) * half_y
-    return a, b, c, middle - reach, middle + reach
+    least = c - tl.abs(a) * half_x - tl.abs(b) * half_y
+    b = tl.where(tl.abs(b) < _LEVEL, _LEVEL, b)
+    per = -1 / tl.abs(b)
+    return least, b > 0, a * per, c * per
 
 
 @triton.jit
-def _order(a, b, c, most, d, e, f, other):
-    """Two edges, that which lies more outside first."""
-    swap = most < other
-    outer = tl.where(swap, d, a), tl.where(swap, e, b), tl.where(swap, f, c), tl.where(swap, other, most)
-    inner = tl.where(swap, a, d), tl.where(swap, b, e), tl.where(swap, c, f), tl.where(swap, most, other)
-    return outer + inner
-
-
-@triton.jit
-def _value(a, b, c, at, x, y):
-    """The value a x + b y + c at every pixel, of the object that the thread ``at`` holds."""
-    a, b, c = tl.gather(a, at, 0)[None, :], tl.gather(b, at, 0)[None, :], tl.gather(c, at, 0)[None, :]
-    return b * y + (a * x + c)
+def _at(slope, start, thread, x):
+    """The value slope x + start in every column, of the object that a thread holds."""
+    return tl.gather(slope, thread, 0) * x + tl.gather(start, thread, 0)
 
 
 @triton.jit
@@ -232,14 +231,15 @@ def _paint(
     v, f = at // T, at % T
     matrix += at * 6 * N
     edges, look = edges + v * 12 * N, look + v * 4 * N
-    x = (column * TILE_W).to(tl.float32) + (tl.arange(0, TILE_W)[None, :].to(tl.float32) + 0.5)
-    y = (row * TILE_H).to(tl.float32) + (tl.arange(0, TILE_H)[:, None].to(tl.float32) + 0.5)
     middle_x, middle_y = column * TILE_W + 0.5 * TILE_W, row * TILE_H + 0.5 * TILE_H
-    half_x, half_y = 0.5 * (TILE_W - 1), 0.5 * (TILE_H - 1)
 
-    # visibility
-    top = tl.full((TILE_H, TILE_W), -1, tl.int32)
+    # visibility: thread j has column j of the tile; places are told from the tile's middle
     lane = tl.arange(0, _WORD)
+    x = lane.to(tl.float32) - 0.5 * (TILE_W - 1)
+    half_x, half_y = 0.5 * (TILE_W - 1), 0.5 * (TILE_H - 1)
+    bit = 1 << tl.arange(0, TILE_H)[:, None]
+    top = tl.full((TILE_H, TILE_W), -1, tl.int32)
+    free = tl.full((TILE_W,), (1 << TILE_H) - 1, tl.int32)  # bit i: the pixel in row i shows nothing yet
     words = tl.cdiv(N, _WORD)
     near += at * (columns + rows) * words
     first = 0
@@ -259,52 +259,52 @@ def _paint(
             found = done + lane < total
             n = N - 1 - _WORD * first - _ranked(bits, upto, many, done + lane)
             p, q, u, r, s, w = _six(matrix + 6 * n, found)
+            u, w = p * middle_x + q * middle_y + u, r * middle_x + s * middle_y + w
             circle = tl.load(look + 4 * n + 3, found, 1) != 0
-            disc_touches, disc_covers = _disc(p, q, u, r, s, w, middle_x, middle_y, half_x, half_y)
+            disc, slope0, start0, slope1, start1, length = _circle(p, q, u, r, s, w, half_x, half_y)
             polygon = found & (circle == 0)
             x0, y0, d0, x1, y1, d1 = _six(edges + 12 * n, polygon)
             x2, y2, d2, x3, y3, d3 = _six(edges + 12 * n + 6, polygon)
-            a0, b0, c0, least0, most0 = _edge(x0, y0, d0, p, q, u, r, s, w, middle_x, middle_y, half_x, half_y)
-            a1, b1, c1, least1, most1 = _edge(x1, y1, d1, p, q, u, r, s, w, middle_x, middle_y, half_x, half_y)
-            a2, b2, c2, least2, most2 = _edge(x2, y2, d2, p, q, u, r, s, w, middle_x, middle_y, half_x, half_y)
-            a3, b3, c3, least3, most3 = _edge(x3, y3, d3, p, q, u, r, s, w, middle_x, middle_y, half_x, half_y)
+            least0, above0, a0, b0 = _edge(x0, y0, d0, p, q, u, r, s, w, half_x, half_y)
+            least1, above1, a1, b1 = _edge(x1, y1, d1, p, q, u, r, s, w, half_x, half_y)
+            least2, above2, slope2, start2 = _edge(x2, y2, d2, p, q, u, r, s, w, half_x, half_y)
+            least3, above3, slope3, start3 = _edge(x3, y3, d3, p, q, u, r, s, w, half_x, half_y)
             least = tl.maximum(tl.maximum(least0, least1), tl.maximum(least2, least3))
-            # the two edges that may cross the tile come first: few outlines have more
-            a0, b0, c0, most0, a1, b1, c1, most1 = _order(a0, b0, c0, most0, a1, b1, c1, most1)
-            a2, b2, c2, most2, a3, b3, c3, most3 = _order(a2, b2, c2, most2, a3, b3, c3, most3)
-            a0, b0, c0, most0, a3, b3, c3, most3 = _order(a0, b0, c0, most0, a3, b3, c3, most3)
-            a1, b1, c1, most1, a2, b2, c2, most2 = _order(a1, b1, c1, most1, a2, b2, c2, most2)
-            a0, b0, c0 = tl.where(circle, p, a0), tl.where(circle, q, b0), tl.where(circle, u, c0)
-            a1, b1, c1 = tl.where(circle, r, a1), tl.where(circle, s, b1), tl.where(circle, w, c1)
-            touches = found & tl.where(circle, disc_touches, least <= 1e-4)
-            covers = tl.where(circle, disc_covers, tl.maximum(most0, most1) <= -1e-4)
-            lies = tl.where(tl.maximum(most2, most3) <= -1e-4, _TWO_EDGES, _FOUR_EDGES)
-            lies = tl.where(covers, _COVERS, tl.where(circle, _CIRCLE, lies))
-            # those that touch it, one after the other; what is in front has the higher number
-            keys = tl.where(touches, 4 * lane + lies, _END)
+            touches = found & tl.where(circle, disc, least <= 1e-4)
+            slope0, start0 = tl.where(circle, slope0, a0), tl.where(circle, start0, b0)
+            slope1, start1 = tl.where(circle, slope1, a1), tl.where(circle, start1, b1)
+            start2 = tl.where(circle, length, start2)
+            kinds = tl.where(above0, 1, 0) | tl.where(above1, 2, 0) | tl.where(above2, 4, 0) | tl.where(above3, 8, 0)
+            kinds = tl.where(circle, _CIRCLE, kinds)
+            # those that touch it, one after the other
+            keys = tl.where(touches, 32 * lane + kinds, _END)
             key = tl.min(keys)
             while key < _END:
-                which, kind = lane * 0 + (key >> 2), key & 3
-                k = tl.gather(n, which, 0)[None, :]
-                if kind == _COVERS:  # nothing behind is seen
-                    top = tl.maximum(top, k)
-                    key = _END
+                thread, kind = lane * 0 + (key >> 5), key & 31
+                v0, v1 = _at(slope0, start0, thread, x), _at(slope1, start1, thread, x)
+                if kind == _CIRCLE:
+                    square = tl.gather(start2, thread, 0) - v1 * v1
+                    half = tl.sqrt(tl.maximum(square, 0.0))
+                    high, low = tl.where(square < 0, -_FAR, v0 + half), half - v0
                 else:
-                    px, py = _value(a0, b0, c0, which, x, y), _value(a1, b1, c1, which, x, y)
-                    outside, limit = tl.maximum(px, py), 0.0  # a pixel is inside if that is at most the limit
-                    if kind == _CIRCLE:
-                        outside, limit = px * px + py * py, 1.0
-                    if kind == _FOUR_EDGES:
-                        others = tl.maximum(_value(a2, b2, c2, which, x, y), _value(a3, b3, c3, which, x, y))
-                        outside = tl.maximum(outside, others)
-                    top = tl.maximum(top, tl.where(outside <= limit, k, -1))
-                    keys = tl.where(keys > key, keys, _END)
-                    key = tl.min(keys)
-                    if tl.min(top) >= 0:
-                        key = _END
+                    v2, v3 = _at(slope2, start2, thread, x), _at(slope3, start3, thread, x)
+                    high = tl.minimum(tl.where(kind & 1 != 0, v0, _FAR), tl.where(kind & 2 != 0, v1, _FAR))
+                    high = tl.minimum(high, tl.where(kind & 4 != 0, v2, _FAR))
+                    high = tl.minimum(high, tl.where(kind & 8 != 0, v3, _FAR))
+                    low = tl.minimum(tl.where(kind & 1 != 0, _FAR, v0), tl.where(kind & 2 != 0, _FAR, v1))
+                    low = tl.minimum(low, tl.where(kind & 4 != 0, _FAR, v2))
+                    low = tl.minimum(low, tl.where(kind & 8 != 0, _FAR, v3))
+                # it holds -low .. high of a column: whole rows of that, which are free
+                start = tl.ceil(tl.minimum(tl.maximum(half_y - low, 0.0), TILE_H)).to(tl.int32)
+                end = tl.floor(tl.minimum(tl.maximum(half_y + high, -1.0), TILE_H - 1)).to(tl.int32) + 1
+                new = tl.where(start < end, (1 << end) - (1 << start), 0) & free
+                free ^= new
+                top = tl.where((new[None, :] & bit) != 0, tl.gather(n, thread, 0)[None, :], top)
+                keys = tl.where(keys > key, keys, _END)
+                key = tl.min(keys)
+                if tl.max(free) == 0:
+                    key, done, first = _END, total, words
             done += _WORD
-            if tl.min(top) >= 0:
-                done, first = total, words
         first += _WORD
 
     # shading
@@ -322,6 +322,8 @@ def _paint(
             of, scale = load_pair(shown, None)
             of = of.to(tl.int32, bitcast=True)
             textured = seen & (of >= 0)
+            x = (column * TILE_W).to(tl.float32) + (tl.arange(0, TILE_W)[None, :].to(tl.float32) + 0.5)
+            y = (row * TILE_H).to(tl.float32) + (tl.arange(0, TILE_H)[:, None].to(tl.float32) + 0.5)
             px, py = p * x + (q * y + u), r * x + (s * y + w)
             last = SIDE - 1.0
             tx = tl.minimum(tl.maximum(px * scale + scale, 0.0), last).to(tl.int32)
