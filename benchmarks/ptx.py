@@ -8,8 +8,9 @@ multiply-adds, exchanges between threads, arguments that were specialised. Tenso
     driver.executed("kernel")        # how many instructions warps have executed
 
 A block must be one warp. Its threads run in lockstep; where they part, those that are first in the code go on first.
-Checked as it runs: every access to global memory lies within a tensor of the launch and is aligned, and no thread is
-missing where all must meet. Not shown: the order of blocks, time, and the last bit of ``sqrt.approx``.
+Checked as it runs: every access lies within memory that is there (a tensor of the launch, shared, the thread's own) and
+is aligned, and no thread is missing where all must meet. Not shown: the order of blocks, time, the last bits of
+``sqrt.approx`` and ``div.full`` (exact here), and that ``.ftz`` takes denormal numbers for 0.
 
 Source: NVIDIA, Parallel Thread Execution ISA 8.8. What kernels of this package don't use is refused by name.
 """
@@ -43,7 +44,9 @@ static f32 as_f32(u32 x) { f32 y; memcpy(&y, &x, 4); return y; }
 static f64 as_f64(u64 x) { f64 y; memcpy(&y, &x, 8); return y; }
 static u32 of_f32(f32 x) { u32 y; memcpy(&y, &x, 4); return y; }
 static u64 of_f64(f64 x) { u64 y; memcpy(&y, &x, 8); return y; }
-static s32 whole(f64 x) { return x != x ? 0 : x <= INT32_MIN ? INT32_MIN : x >= INT32_MAX ? INT32_MAX : (s32)x; }
+static s32 whole(f64 x, s32 nan) {
+  return x != x ? nan : x <= INT32_MIN ? INT32_MIN : x >= INT32_MAX ? INT32_MAX : (s32)x;
+}
 static u32 prmt(u32 a, u32 b, u32 choice) {
   u64 both = (u64)b << 32 | a; u32 d = 0;
   for (int i = 0; i < 4; i++) {
@@ -64,6 +67,10 @@ static int within(u64 at, int size, int thread, const char *instruction) {
   for (int i = 0; i < n_spans; i++) if (at >= spans[i].first && at + size <= spans[i].end) return 1;
   fail("outside of every tensor", thread, at, instruction); return 0;
 }
+static int below(u64 end, u64 at, int size, int thread, const char *instruction) {
+  if (at % size == 0 && at + size <= end) return 1;
+  fail(at % size ? "misaligned address" : "outside of its memory", thread, at, instruction); return 0;
+}
 static u8 shared[232448] __attribute__((aligned(128)));
 static u64 times[BLOCKS];
 """  # noqa: E501
@@ -80,6 +87,17 @@ const char *launch(u32 nx, u32 ny, u32 nz, const u64 *params, const Span *tensor
 }
 u64 *executed(void) { return times; }
 """
+_OWN = 64  # bytes of memory of its own that a thread has here
+_KNOWN = re.compile(
+    r"bra(\.uni)?|ret|call\.uni|bar\.(warp\.)?sync|mov\.(pred|[bsuf]\d+)|cvta\.local\.u64"
+    r"|shfl\.sync\.(idx|bfly|up)\.b32|redux\.sync\.(min|max|and|or|xor)\.[bsu]32"
+    r"|(ld|st)(\.param|\.global(\.nc)?|\.shared(::cta)?|\.local)?(\.v[24])?\.[bsuf]\d+"
+    r"|setp\.((eq|ne|lt|le|gt|ge)u?|lo|ls|hi)\.[bsuf]\d+|selp\.[bsuf]\d+|(and|or|xor|not)\.(pred|b\d+)"
+    r"|(shl|shr)\.[bsu]\d+|shf\.l\.wrap\.b32|prmt\.b32|bfe\.[su]32|clz\.b\d+"
+    r"|(add|sub|mul|fma|div|sqrt)(\.rn|\.approx|\.full)?(\.ftz)?\.f\d+|(neg|abs|min|max|copysign)(\.ftz)?\.f\d+"
+    r"|(add|sub|neg|abs|min|max|div|rem)\.[su]\d+|(add|addc|sub|subc)(\.cc)?\.[su]\d+"
+    r"|(mul|mad|madc)\.(lo|hi|wide)(\.cc)?\.[su]\d+|cvt(\.rn|\.rzi|\.rni|\.rmi|\.rpi)?(\.ftz)?\.[suf]\d+\.[suf]\d+"
+)
 _SPECIAL = {
     "%tid.x": "l", "%tid.y": "0", "%tid.z": "0", "%laneid": "l", "%ctaid.x": "bx", "%ctaid.y": "by", "%ctaid.z": "bz",
     "%nctaid.x": "nx", "%nctaid.y": "ny", "%nctaid.z": "nz",
@@ -112,7 +130,7 @@ class _Function:
         head += "\n  const u32 active = ~0u;"
         if parameters:
             given = "".join(f", u64 *{p}" for p in parameters)
-            head = f"static void {name}(u32 active, u8 (*above)[64]{given}) {{"
+            head = f"static void {name}(u32 active, u8 (*above)[{_OWN}]{given}) {{"
         registers = (f"static {_type(kind)} {_c(r)}[32];" for r, kind in self.kinds.items() if r not in parameters)
         self.head = [head, *registers]
 
@@ -135,6 +153,9 @@ class _Function:
                     else:
                         scopes[-1][one] = f"{one}_{serial}"
                         self.kinds[scopes[-1][one]] = declared[1]
+            elif own := re.match(r"\.local \.align \d+ \.b8 \w+\[(\d+)\]", statement):
+                if int(own[1]) > _OWN:
+                    raise NotImplementedError(f"a thread with {own[1]} bytes of its own in PTX: raise _OWN")
             elif statement[0] != ".":
                 for scope in scopes:
                     for old, new in scope.items():
@@ -145,7 +166,10 @@ class _Function:
 
     def source(self, first: int) -> str:
         """The function; ``first`` is the number of its first block, by which executions are counted."""
-        lines = [*self.head, "static u8 local[32][64] __attribute__((aligned(16))); static pred carry[32]; u32 at[32];"]
+        lines = [
+            *self.head,
+            f"static u8 local[32][{_OWN}] __attribute__((aligned(16))); static pred carry[32]; u32 at[32];",
+        ]
         lines += [
             "THREADS at[l] = active >> l & 1 ? 0 : ~0u;",
             "for (;;) {",
@@ -197,8 +221,14 @@ class _Function:
         name, _, rest = text.partition(" ")
         active = "m[l]" if guard is None else f"(m[l] && {'!' * (guard[0] == '!')}{_c(guard.lstrip('!'))}[l])"
         op, args, quoted = name.split("."), _operands(rest), '"' + statement.replace('"', "'") + '"'
-        if op[0] in ("bar", "shfl", "redux"):  # threads meet; in lockstep they have
+        exchange = op[0] in ("bar", "shfl", "redux")
+        if not _KNOWN.fullmatch(name) or (exchange and guard):
+            raise NotImplementedError(f"{statement} in PTX")
+        if exchange:  # threads meet; in lockstep they have
             meet = f'if (here != ~0u) fail("threads are missing", -1, here, {quoted});'
+            if op[0] != "bar":
+                named = f"{self._value(args[-1], 'u32')} != ~0u"
+                meet += f' THREADS if ({named}) fail("not all threads are named", l, here, {quoted});'
             return f"{{ {meet} {'' if op[0] == 'bar' else self._exchange(op, args)} }}"
         if op[0] == "call":
             given = ", ".join(_c(a) for a in _operands(args[0].strip("()")) + _operands(args[2].strip("()")))
@@ -242,16 +272,25 @@ class _Function:
         base = base.strip()
         registers = _operands(registers.strip("{} "))
         if space == "param":
+            if offset:
+                raise NotImplementedError(f"{place} in PTX: a part of a parameter")
             if self.is_kernel and (found := re.search(r"_param_(\d+)$", base)):
                 return self._put(registers[0], kind, f"params[{found[1]}]")
             if load:
                 return self._put(registers[0], kind, f"{_c(base)}[l]")
             return f"{_c(base)}[l] = {self._value(registers[0], kind)};"
-        at = f"u64 p = {self._value(base, 'u32' if space == 'shared' else 'u64')} + {int(offset or 0)};"
-        pointer = {
-            "global": "(u8 *)p", "shared": "shared + p", "local": "local[l] + (u32)p",
-            "generic": f"(p >= LOCAL ? {'local' if self.is_kernel else 'above'}[l] + (p - LOCAL) : (u8 *)p)",
-        }[space]  # fmt: skip
+        at = f"u64 p = {self._value(base, 'u32' if space in ('shared', 'local') else 'u64')} + {int(offset or 0)};"
+        above = "local" if self.is_kernel else "above"
+        rest = f"{size * count}, l, {quoted})"
+        pointer, inside = {
+            "global": ("(u8 *)p", f"within(p, {rest}"),
+            "shared": ("shared + p", f"below(sizeof shared, p, {rest}"),
+            "local": ("local[l] + p", f"below({_OWN}, p, {rest}"),
+            "generic": (
+                f"(p >= LOCAL ? {above}[l] + (p - LOCAL) : (u8 *)p)",
+                f"(p >= LOCAL ? below({_OWN}, p - LOCAL, {rest} : within(p, {rest})",
+            ),
+        }[space]
         moves = ""
         for i, register in enumerate(registers):
             if load:
@@ -260,8 +299,7 @@ class _Function:
             else:
                 moves += f"{kind} x{i} = {self._value(register, kind)}; "
                 moves += f"memcpy({pointer} + {i * size}, &x{i}, {size}); "
-        inside = f"if (within(p, {size * count}, l, {quoted}))" if space == "global" else ""
-        return f"{at} {inside} {{ {moves} }}"
+        return f"{at} if ({inside}) {{ {moves} }}"
 
     def _computed(self, op: list[str], args: list[str]) -> str:
         """What a thread computes by itself."""
@@ -289,7 +327,7 @@ class _Function:
             if kind[0] == "f" and target[0] != "f":
                 if target != "s32" or to_whole is None:
                     raise NotImplementedError(f"{'.'.join(op)} in PTX")
-                x = f"whole({x})"
+                x = f"whole({x}, {'0' if kind == 'f32' else 'INT32_MIN'})"
             return self._put(to, target, f"({target}){x}")
         if name == "setp":
             x, y = given(kind)
@@ -363,7 +401,9 @@ class Program:
             raise NotImplementedError(f"{self.name} has blocks of {kernel[2]} threads: launch it with num_warps=1")
         functions = []
         for found in re.finditer(r"\.func\s+\((\.param [^)]*)\) (\w+)\s*\(([^)]*)\)\s*\{", text):
-            parameters = {p: kind for kind, p in re.findall(r"\.param \.(b\d+) (\w+)", found[1] + found[3])}
+            parameters = {p: kind for kind, p in re.findall(r"\.param \.(\w+) (\w+)", found[1] + found[3])}
+            if set(parameters.values()) != {"b64"}:
+                raise NotImplementedError(f"{found[2]} in PTX: parameters of other than 64 bits")
             functions.append(_Function(found[2], _body(text, found.end()), set(constants), parameters))
         functions.append(_Function(self.name, _body(text, text.index("{", kernel.end()) + 1), set(constants), {}))
         self.blocks = [Counter(_opcode(s) for s in block) for function in functions for block in function.blocks]
@@ -390,8 +430,10 @@ class Program:
                 params.append(argument.data_ptr())
                 storage = argument.untyped_storage()
                 spans += [storage.data_ptr(), storage.data_ptr() + storage.nbytes()]
+            elif isinstance(argument, float):
+                raise NotImplementedError(f"{self.name} with the number {argument}: give whole numbers and tensors")
             else:
-                params.append(int(argument) & 2**64 - 1)
+                params.append(argument & 2**64 - 1)
         params += [0, 0]  # Triton's scratch memory
         arrays = ((ctypes.c_uint64 * len(a))(*a) for a in (params, spans))
         failed = self.library.launch(*map(ctypes.c_uint32, grid), *arrays, len(spans) // 2)

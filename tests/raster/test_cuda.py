@@ -16,7 +16,7 @@ import vsr
 from vsr import geometry
 from vsr.errors import InputError
 from vsr.latents import latents
-from vsr.raster import Scene, fused_cpu, fused_cuda, place_cuda
+from vsr.raster import Scene, fused_cpu, fused_cuda, place_cuda, reference
 from vsr.recipe import PROGRESSION, Recipe, load_recipe
 from vsr.rng import Stream, below, uniform, words
 from vsr.textures.bank import TextureBank
@@ -111,6 +111,20 @@ def test_the_top_object_and_scenes_equal_the_cpu_renderers(cuda):
     assert torch.equal(out.cpu(), shown)
 
 
+def test_edges_through_pixel_centres_hold_them(cuda):
+    """Upright, they bound no y."""
+    scene = one_object([[8, 0, 18.5], [0, 30, 20]], False)
+    scene.outlines.edges[:] = torch.tensor([[1.0, 0, 1], [0, 1, 1], [-1, 0, 1], [0, -1, 1]])
+    turned = scene._replace(output_from_unit=torch.tensor([[[[[0.0, 8, 18.5], [30, 0, 20]]]]], dtype=torch.float64))
+    for shown in (scene, turned):
+        top, expected = (torch.empty(1, 1, 52, 40, dtype=torch.int32) for _ in range(2))
+        reference.visible(shown, expected)
+        top = top.to(cuda)
+        fused_cuda.visible(moved(shown, cuda), top)
+        assert torch.equal(top.cpu(), expected)
+        assert (expected == 0).sum(dim=-1).max() == 17  # both edges' columns
+
+
 @pytest.mark.parametrize("circle", [True, False])
 @pytest.mark.parametrize("nearly", ["covered", "missed"])
 def test_tiles_that_are_nearly_covered_or_missed(cuda, circle, nearly):
@@ -175,6 +189,7 @@ def test_parts_give_the_same_clips(cuda, monkeypatch):
     out = torch.empty(5, 3, 1, 40, 40, dtype=torch.uint8, device=cuda)
     parts = [part for part, _ in fused_cuda._parts(out, 40, 1)]
     assert parts == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert not list(fused_cuda._parts(out[:0], 40, 1))
     assert torch.equal(drawn_on(cuda, recipe, index=[1, 2, 3], epoch=[0, 0, 5], num_frames=1), whole)
 
 
@@ -193,7 +208,7 @@ def test_work_memory_is_what_it_says(videos):
     "changes",
     [
         {"num_objects": 1500, "shapes": "mixed"},  # more than are looked through at a time
-        {"num_objects": 1100, "shapes": "mixed", "radius": (0.01, 0.05)},  # more in a tile than are sorted at a time
+        {"num_objects": 1100, "shapes": "mixed", "radius": (0.01, 0.05)},  # more in a tile than 32
         {"num_objects": 1},
         {"num_objects": 32},
         {"num_objects": 33, "radius": (1.5, 2.0)},

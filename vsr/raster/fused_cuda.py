@@ -29,7 +29,7 @@ _WORK_SHARE, _WORK_AT_LEAST = 0.1, 4 * 2**20  # of the output's bytes; bytes
 _COLOR, _TEXTURE, _NUMBER = (tl.constexpr(k) for k in range(3))  # what is shown
 _NOTHING, _WRAP, _CLAMP = (tl.constexpr(k) for k in range(3))  # what texels become by their object's colour
 _CIRCLE = tl.constexpr(16)  # beside the signs of a polygon's four bounds
-_LEVEL, _FAR = tl.constexpr(1e-20), tl.constexpr(1e30)  # an edge is hardly as upright, no bound as far
+_UPRIGHT, _FAR = tl.constexpr(2.0**-60), tl.constexpr(1e30)  # an edge that bounds x alone; where no bound is
 _END, _WORD = tl.constexpr(1 << 20), tl.constexpr(WORD)
 
 
@@ -38,7 +38,7 @@ def draw(scene: Scene, out: Tensor, antialias: int = 1) -> None:
 
     Args:
         scene: T frames of B videos, ``antialias`` times as large as the output.
-        out: uint8 (B, 3, T, H, W), overwritten; any strides.
+        out: uint8 (B, 3, T, H, W), overwritten; any strides by which the pixels of a frame lie within 2 GiB.
         antialias: A, 1, 2 or 4: a pixel is the mean of A x A samples.
     """
     height, width = out.shape[3] * antialias, out.shape[4] * antialias
@@ -84,7 +84,7 @@ def _parts(out: Tensor, objects: int, antialias: int) -> Iterator[tuple[slice, P
     shape = (frames, objects, height * antialias, width * antialias)
     room = max(_WORK_SHARE * out.numel() * out.element_size(), _WORK_AT_LEAST)
     most = max(1, int(room / Placed.empty(1, *shape, "meta").nbytes))
-    step = triton.cdiv(videos, triton.cdiv(videos, most))  # about as many in each part
+    step = triton.cdiv(videos, triton.cdiv(videos, most)) if videos else 1  # about as many in each part
     placed = Placed.empty(step, *shape, out.device)
     for first in range(0, videos, step):
         some = slice(first, min(first + step, videos))
@@ -111,7 +111,7 @@ def _paint_all(placed: Placed, textures: Tensor | None, adds: int, out: Tensor, 
 
 def launch(shown: int) -> dict[str, int | bool]:
     """How the painter is compiled: with the fewest registers, so the most warps, that spill next to none."""
-    return LAUNCH | {"maxnreg": 128 if shown == _TEXTURE else 64}
+    return LAUNCH | {"maxnreg": 128 if shown == _TEXTURE else 80}
 
 
 @triton.jit
@@ -181,7 +181,7 @@ def _circle(p, q, u, r, s, w, half_x, half_y):
     plus_x, minus_x = p * half_x + q * half_y, p * half_x - q * half_y
     plus_y, minus_y = r * half_x + s * half_y, r * half_x - s * half_y
     reach = tl.sqrt(tl.maximum(plus_x * plus_x + plus_y * plus_y, minus_x * minus_x + minus_y * minus_y)) + 1.0001
-    length = 1 / tl.maximum(q * q + s * s, _LEVEL * _LEVEL)
+    length = 1 / tl.maximum(q * q + s * s, _UPRIGHT * _UPRIGHT)
     middle, across = (-(p * q + r * s) * length, -(u * q + w * s) * length), (q * r - s * p, q * w - s * u)
     return u * u + w * w <= reach * reach, middle[0], middle[1], across[0] * length, across[1] * length, length
 
@@ -196,9 +196,11 @@ def _edge(nx, ny, d, p, q, u, r, s, w, half_x, half_y):
     """
     a, b, c = nx * p + ny * r, nx * q + ny * s, nx * u + ny * w - d
     least = c - tl.abs(a) * half_x - tl.abs(b) * half_y
-    b = tl.where(tl.abs(b) < _LEVEL, _LEVEL, b)
-    per = -1 / tl.abs(b)
-    return least, b > 0, a * per, c * per
+    upright = tl.abs(b) < _UPRIGHT
+    b = tl.where(upright, _UPRIGHT, b)
+    slope, start = -a / tl.abs(b), -c / tl.abs(b)
+    start += tl.where(upright, tl.abs(start) * 2.4e-7, 0.0)  # so that a column of pixels on it is inside
+    return least, b > 0, slope, start
 
 
 @triton.jit
