@@ -12,7 +12,8 @@ Checked as it runs: every access lies within memory that is there (a tensor of t
 is aligned, and no thread is missing where all must meet. Not shown: the order of blocks, time, the last bits of
 ``sqrt.approx`` and ``div.full`` (exact here), and that ``.ftz`` takes denormal numbers for 0.
 
-Source: NVIDIA, Parallel Thread Execution ISA 8.8. What kernels of this package don't use is refused by name.
+Source: NVIDIA, Parallel Thread Execution ISA 8.8. What kernels of this package don't use is refused
+(:class:`Unsupported`).
 """
 
 import ctypes
@@ -117,6 +118,10 @@ _BITS = {"and": "{0} & {1}", "or": "{0} | {1}", "xor": "{0} ^ {1}", "not": "~{0}
 _COMPARED = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "lo": "<", "ls": "<=", "hi": ">"}
 
 
+class Unsupported(Exception):
+    """PTX, or a launch, that is refused: what this runner doesn't know it doesn't guess."""
+
+
 class _Function:
     """The C of one PTX function: registers become arrays over the threads, blocks of instructions cases of a switch."""
 
@@ -155,7 +160,7 @@ class _Function:
                         self.kinds[scopes[-1][one]] = declared[1]
             elif own := re.match(r"\.local \.align \d+ \.b8 \w+\[(\d+)\]", statement):
                 if int(own[1]) > _OWN:
-                    raise NotImplementedError(f"a thread with {own[1]} bytes of its own in PTX: raise _OWN")
+                    raise Unsupported(f"a thread with {own[1]} bytes of its own in PTX: raise _OWN")
             elif statement[0] != ".":
                 for scope in scopes:
                     for old, new in scope.items():
@@ -200,7 +205,7 @@ class _Function:
         elif found := re.fullmatch(r"(-?(?:0x[0-9A-Fa-f]+|\d+))U?", operand):
             raw = f"(s64){found[1]}ll"
         else:
-            raise NotImplementedError(f"operand {operand} in PTX")
+            raise Unsupported(f"operand {operand} in PTX")
         if kind == "pred":
             return f"(({raw}) != 0)"
         return f"as_{kind}({raw})" if kind[0] == "f" else f"(({_type(kind)})({raw}))"
@@ -223,7 +228,7 @@ class _Function:
         op, args, quoted = name.split("."), _operands(rest), '"' + statement.replace('"', "'") + '"'
         exchange = op[0] in ("bar", "shfl", "redux")
         if not _KNOWN.fullmatch(name) or (exchange and guard):
-            raise NotImplementedError(f"{statement} in PTX")
+            raise Unsupported(f"{statement} in PTX")
         if exchange:  # threads meet; in lockstep they have
             meet = f'if (here != ~0u) fail("threads are missing", -1, here, {quoted});'
             if op[0] != "bar":
@@ -256,7 +261,7 @@ class _Function:
         k = self._value(args[2], "u32")
         source, clamp = {"idx": (f"{k} & 31", "31"), "bfly": (f"l ^ {k}", "31"), "up": (f"l - (s32){k}", "0")}[op[2]]
         if args[3] != clamp:
-            raise NotImplementedError(f"{'.'.join(op)} among fewer than {WARP} threads")
+            raise Unsupported(f"{'.'.join(op)} among fewer than {WARP} threads")
         ok = "from >= 0 && from < 32"
         moved = self._put(to, "b32", f"{ok} ? was[from] : was[l]") + (self._put(valid, "pred", ok) if valid else "")
         read = f"u32 was[32]; THREADS was[l] = {self._value(args[1], 'u32')};"
@@ -273,7 +278,7 @@ class _Function:
         registers = _operands(registers.strip("{} "))
         if space == "param":
             if offset:
-                raise NotImplementedError(f"{place} in PTX: a part of a parameter")
+                raise Unsupported(f"{place} in PTX: a part of a parameter")
             if self.is_kernel and (found := re.search(r"_param_(\d+)$", base)):
                 return self._put(registers[0], kind, f"params[{found[1]}]")
             if load:
@@ -326,7 +331,7 @@ class _Function:
                 x = f"{to_whole}({x})"
             if kind[0] == "f" and target[0] != "f":
                 if target != "s32" or to_whole is None:
-                    raise NotImplementedError(f"{'.'.join(op)} in PTX")
+                    raise Unsupported(f"{'.'.join(op)} in PTX")
                 x = f"whole({x}, {'0' if kind == 'f32' else 'INT32_MIN'})"
             return self._put(to, target, f"({target}){x}")
         if name == "setp":
@@ -369,7 +374,7 @@ class _Function:
             return self._carried(op, to, f"(u128){x} {sign} {y}" + f" {sign} carry[l]" * name.endswith("c"), bits)
         template = (_FLOAT if kind[0] == "f" else _WHOLE).get(name)
         if template is None:
-            raise NotImplementedError(f"{'.'.join(op)} in PTX")
+            raise Unsupported(f"{'.'.join(op)} in PTX")
         return self._put(to, kind, template.format(*given(kind), f="f" * (kind == "f32")))
 
     def _product(self, op: list[str], args: list[str], bits: int) -> str:
@@ -398,12 +403,12 @@ class Program:
         kernel = re.search(r"\.entry (\w+)\([^)]*\)\s*\.reqntid (\d+)", text)
         self.name = kernel[1]
         if int(kernel[2]) != WARP:
-            raise NotImplementedError(f"{self.name} has blocks of {kernel[2]} threads: launch it with num_warps=1")
+            raise Unsupported(f"{self.name} has blocks of {kernel[2]} threads: launch it with num_warps=1")
         functions = []
         for found in re.finditer(r"\.func\s+\((\.param [^)]*)\) (\w+)\s*\(([^)]*)\)\s*\{", text):
             parameters = {p: kind for kind, p in re.findall(r"\.param \.(\w+) (\w+)", found[1] + found[3])}
             if set(parameters.values()) != {"b64"}:
-                raise NotImplementedError(f"{found[2]} in PTX: parameters of other than 64 bits")
+                raise Unsupported(f"{found[2]} in PTX: parameters of other than 64 bits")
             functions.append(_Function(found[2], _body(text, found.end()), set(constants), parameters))
         functions.append(_Function(self.name, _body(text, text.index("{", kernel.end()) + 1), set(constants), {}))
         self.blocks = [Counter(_opcode(s) for s in block) for function in functions for block in function.blocks]
@@ -431,7 +436,7 @@ class Program:
                 storage = argument.untyped_storage()
                 spans += [storage.data_ptr(), storage.data_ptr() + storage.nbytes()]
             elif isinstance(argument, float):
-                raise NotImplementedError(f"{self.name} with the number {argument}: give whole numbers and tensors")
+                raise Unsupported(f"{self.name} with the number {argument}: give whole numbers and tensors")
             else:
                 params.append(argument & 2**64 - 1)
         params += [0, 0]  # Triton's scratch memory
@@ -503,12 +508,12 @@ class Driver(DriverBase):  # type: ignore[misc]
         """Kept until the process ends."""
 
     def map_python_to_cpp_type(self, name: str) -> str:
-        """Not asked for: nothing is launched in C."""
-        raise NotImplementedError
+        """Triton asks for it only where it writes a launcher in C."""
+        raise Unsupported(f"a launcher in C, for {name}")
 
     def get_benchmarker(self) -> object:
-        """Not asked for: time here means nothing."""
-        raise NotImplementedError
+        """Triton asks for it only to tune by time, which means nothing here."""
+        raise Unsupported("tuning by time")
 
     @classmethod
     def is_active(cls) -> bool:

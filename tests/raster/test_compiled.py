@@ -43,7 +43,7 @@ def test_what_the_interpreter_does_compiled_kernels_do(name, chosen, least):
 
 
 def test_the_checks_can_fail():
-    """A kernel that writes past its tensor, one that reads off its alignment, and threads that don't meet."""
+    """A kernel that writes past its tensor, one that reads off its alignment, one with too many threads."""
     said = run(Path(__file__).with_name("wrong_kernels.py"))
     assert re.search(r"past: past: outside of every tensor \(thread 4, address 0x\w+\): .*st\.global", said)
     assert re.search(r"off: off: misaligned address \(thread 0, address 0x\w+\): .*ld\.global", said)

@@ -31,7 +31,7 @@ def multiply_add(x):
 for kernel, options in ((past, {"num_warps": 1}), (off, {"num_warps": 1}), (wide, {"num_warps": 4})):
     try:
         kernel[(1,)](torch.zeros(4), **options)
-    except (RuntimeError, NotImplementedError) as error:
+    except (RuntimeError, ptx.Unsupported) as error:
         print(f"{kernel.__name__}: {error}")
 for name, fused in (("fused", True), ("apart", False)):
     x = torch.tensor([1 + 2**-12, 1 + 2**-12, -1 - 2**-11])

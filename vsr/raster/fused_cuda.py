@@ -1,4 +1,4 @@
-"""The fast renderer on CUDA: find the top object of each pixel, then shade once. Two launches draw a batch.
+"""The fast renderer on CUDA: find the top object of each pixel, then shade once. Two launches draw a part.
 
 ``vsr.raster.place_cuda`` puts every object into every frame; the kernel here paints. One warp paints one tile of a
 frame. Sets of bits say whose bounds touch its column and its row of tiles, so 1,024 objects are looked through at once.
@@ -8,7 +8,8 @@ which a convex outline holds the rows from one bound to another, so a pixel cost
 texel is fetched once and written once. So the cost is the visible depth, not the number of objects.
 
 Everything runs on the output's device, in its current stream, and nothing waits for the device. Work memory beyond the
-output: at most a tenth of its bytes, or 4 MiB; larger batches are drawn in parts.
+output: at most a tenth of its bytes, or 4 MiB; a batch that needs more is drawn in parts, as are 18 clips and more of
+16 x 224 x 224 with 500 objects: they would need 10.2 %, and are drawn in two.
 
 Written in Triton: it needs no CUDA toolkit, and its interpreter runs the same code where there is no GPU.
 """
