@@ -42,7 +42,7 @@ def compiled(
 
 def table() -> list[str]:
     """Every kernel, as Markdown."""
-    tile = {"TILE_H": place_cuda.TILE_H, "TILE_W": place_cuda.TILE_W, "out_x": 1}
+    tile = {"TILE_H": place_cuda.TILE_H, "TILE_W": place_cuda.TILE_W, "out_x": 1, "HELD": 1}
     picture = {**PLACED, "textures": "*u8", "out": "*u8"}
     kinds = {"colour": (0, 0), "texture": (1, 0), "texture and colour": (1, 1)}  # SHOWN and ADDS
     addresses = {**PLACED, "index": "*i64", "epoch": "*i64", "rows": "*i64", "ends": "*i32"}
@@ -57,6 +57,11 @@ def table() -> list[str]:
         for samples in (1, 2, 4)
     }  # fmt: skip
     numbers = picture | {"textures": "*i32", "out": "*i32"}
+    crowd = {**tile, "HELD": 2}
+    for kind, (shown, adds) in kinds.items():
+        use[f"_paint, {kind}, more than 1,024 objects"] = compiled(
+            fused_cuda._paint, picture, fused_cuda.launch(shown), SHOWN=shown, ADDS=adds, A=1, **crowd
+        )
     use["_paint, numbers"] = compiled(fused_cuda._paint, numbers, fused_cuda.launch(2), SHOWN=2, ADDS=0, A=1, **tile)
     for kind, (textured, both) in kinds.items():
         looks = {"OBJECT_COLOR": 1 - textured + both, "OBJECT_TEXTURE": textured, "BACK_COLOR": both, "BACK_TEXTURE": 0}

@@ -193,21 +193,25 @@ def test_parts_give_the_same_clips(cuda, monkeypatch):
     assert torch.equal(drawn_on(cuda, recipe, index=[1, 2, 3], epoch=[0, 0, 5], num_frames=1), whole)
 
 
-@pytest.mark.parametrize("videos", [1, 3, 64, 65])
-def test_work_memory_is_what_it_says(videos):
+@pytest.mark.parametrize("videos", [1, 3, 64, 65, 192])
+@pytest.mark.parametrize(("side", "objects"), [(224, 500), (224, 501), (112, 500)])
+def test_work_memory_is_what_it_says(videos, side, objects):
     """A tenth of the output, or 4 MiB, and about as much in each part."""
-    out = torch.empty(videos, 3, 16, 224, 224, dtype=torch.uint8, device="meta")
-    parts = list(fused_cuda._parts(out, 500, 1))
+    out = torch.empty(videos, 3, 16, side, side, dtype=torch.uint8, device="meta")
+    parts = list(fused_cuda._parts(out, objects, 1))
     assert sum(part.stop - part.start for part, _ in parts) == videos
     assert len({part.stop - part.start for part, _ in parts[:-1]}) <= 1
-    whole = place_cuda.Placed.empty(max(part.stop - part.start for part, _ in parts), 16, 500, 224, 224, "meta")
+    whole = place_cuda.Placed.empty(max(part.stop - part.start for part, _ in parts), 16, objects, side, side, "meta")
     assert whole.nbytes <= max(0.1 * out.numel(), 4 * 2**20)
+    assert (len(parts) == 1) == (videos < 16 or side == 224)  # the paper's clips take two launches, however many
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"num_objects": 1500, "shapes": "mixed"},  # more than are looked through at a time
+        {"num_objects": 1024},  # as many as are looked through at a time, a word a thread
+        {"num_objects": 1500, "shapes": "mixed"},  # two words
+        {"num_objects": 2100, "shapes": "mixed", "radius": (0.01, 0.05)},  # more than are looked through at a time
         {"num_objects": 1100, "shapes": "mixed", "radius": (0.01, 0.05)},  # more in a tile than 32
         {"num_objects": 1},
         {"num_objects": 32},
@@ -267,9 +271,15 @@ def test_the_kernels_compile_for_an_h200_without_one():
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| _")]
     assert len(rows) >= 6
-    for name, registers, stack, _ in rows:
+    for name, registers, stack, shared in rows:
         assert 0 < int(registers) <= (168 if "place" in name else 128), name  # so many warps a multiprocessor
         assert int(stack) <= (80 if "place" in name else 32), name  # sines of large angles need some
+        assert int(shared) <= 32, name  # no tile goes from one layout to another, which Triton 3.6 did
+    counts = [line.split("|")[2:-1] for line in done.stdout.splitlines() if line.startswith("| acc_")]
+    for objects, pixels, *_, ratio in counts:  # cost grows with visible depth and pixels, not with the objects
+        most = {(" 500 ", " 224 "): 1, (" 2,000 ", " 224 "): 1.6, (" 500 ", " 448 "): 4}[objects, pixels]
+        assert 0.5 < float(ratio.rstrip("x ")) <= most
+    assert len(counts) == 6
 
 
 class TestOnAGpu:

@@ -3,6 +3,8 @@
 Draws and look-ups are equal, float64 values to rounding.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -80,7 +82,7 @@ def test_objects_on_the_cpu(name):
 @pytest.mark.parametrize("name", recipe_names())
 def test_objects_on_cuda(cuda, name):
     place_cuda = pytest.importorskip("vsr.raster.place_cuda", reason="Triton comes with torch for CUDA")
-    recipe, drawn, _, _, scene, touches = expected(name)
+    recipe, _, _, _, scene, touches = expected(name)
     placed = place_cuda.Placed.empty(1, FRAMES, recipe.num_drawn, SIZE, SIZE, cuda)
     rows = torch.arange(recipe.texture_pool, device=cuda) if recipe.textured else None
     tables = place_cuda.tables(recipe, SIZE, cuda)
@@ -101,8 +103,7 @@ def test_objects_on_cuda(cuda, name):
     inverse = geometry.invert(scene.output_from_unit).flatten(-2)
     where = touches[:, :, :, None].expand_as(inverse)
     torch.testing.assert_close(placed.matrix[where], inverse[where].float(), rtol=2e-6, atol=2e-6)
-    row, texels, color, circle = placed.look.unbind(-1)
-    assert torch.equal(circle.bool(), drawn.shape == 0)
+    row, texels, color, outline = placed.look.unbind(-1)
     rgb = scene.color.int()
     assert torch.equal(color, rgb[..., 0] | rgb[..., 1] << 8 | rgb[..., 2] << 16)
     if recipe.textured:
@@ -110,5 +111,23 @@ def test_objects_on_cuda(cuda, name):
         assert torch.equal(placed.frame.long(), scene.frame)
         torch.testing.assert_close(texels.contiguous().view(torch.float32), scene.texels.float())
     polygon = ~scene.outlines.circle
-    edges = placed.edges.unflatten(-1, (4, 3))
-    torch.testing.assert_close(edges[polygon], scene.outlines.edges[polygon].float(), rtol=0, atol=1e-6)
+    assert torch.equal(outline == place_cuda.CIRCLE, ~polygon)
+    normal, d = scene.outlines.edges[polygon][..., :2], scene.outlines.edges[polygon][..., 2]
+    assert torch.equal(outline[polygon], ((d < 0).int() << torch.arange(4, dtype=torch.int32)).sum(-1).int())
+    found = placed.edges.unflatten(-1, (4, 2))[polygon] * d.abs().clamp(min=2.0**-30)[..., None].float()
+    torch.testing.assert_close(found, normal.float(), rtol=0, atol=1e-6)
+
+
+def test_matrices_on_cuda_after_many_frames(cuda):
+    """A frame's rotation follows from the one before."""
+    place_cuda = pytest.importorskip("vsr.raster.place_cuda", reason="Triton comes with torch for CUDA")
+    recipe, frames = replace(load_recipe("acc_shapes"), num_objects=32, speed=(0.0, 0.0), acceleration=(0.0, 0.0)), 100
+    placed = place_cuda.Placed.empty(1, frames, 32, SIZE, SIZE, cuda)
+    tables = place_cuda.tables(recipe, None, cuda)
+    place_cuda.place_clips(recipe, tables, SEED, INDEX.to(cuda), EPOCH.to(cuda), 1, SIZE, None, placed)
+    drawn, time, box = render._clips(recipe, SEED, INDEX, EPOCH, frames, 1, SIZE, False)
+    matrices = render._scene(recipe, drawn, time, box, SIZE).output_from_unit
+    within = ((matrices[..., 2] > 0) & (matrices[..., 2] < SIZE)).all(dim=-1)
+    assert within[:, -1].any()
+    inverse = geometry.invert(matrices).flatten(-2).float()
+    torch.testing.assert_close(placed.matrix.cpu()[within], inverse[within], rtol=2e-6, atol=2e-6)

@@ -1,15 +1,15 @@
-"""The fast renderer on CUDA: find the top object of each pixel, then shade once. Two launches draw a part.
+"""The fast renderer on CUDA: find the top object of each pixel, then shade once. Two launches draw a batch.
 
 ``vsr.raster.place_cuda`` puts every object into every frame; the kernel here paints. One warp paints one tile of a
-frame. Sets of bits say whose bounds touch its column and its row of tiles, so 1,024 objects are looked through at once.
-Of those in both sets it takes 32 at a time, front to back, a thread each, keeps those whose outline touches the tile,
-and gives each what it holds of the pixels that are still free, until none is. A thread has a column of the tile, of
-which a convex outline holds the rows from one bound to another, so a pixel costs a bit. Then each pixel's colour or
+frame. Sets of bits say whose bounds touch its column and its row of tiles, so up to 2,048 objects are looked through at
+once. Of those in both sets it takes 32 at a time, front to back, a thread each, keeps those whose outline touches the
+tile, and gives each what it holds of the pixels that are still free, until none is. A thread has a column of the tile,
+of which a convex outline holds the rows from one bound to another, so a pixel costs a bit. Then each pixel's colour or
 texel is fetched once and written once. So the cost is the visible depth, not the number of objects.
 
 Everything runs on the output's device, in its current stream, and nothing waits for the device. Work memory beyond the
-output: at most a tenth of its bytes, or 4 MiB; a batch that needs more is drawn in parts, as are 18 clips and more of
-16 x 224 x 224 with 500 objects: they would need 10.2 %, and are drawn in two.
+output: at most a tenth of its bytes, or 4 MiB. Clips of 16 x 224 x 224 with 500 objects need 9.9 %; a batch of smaller
+ones, of more objects or with antialiasing that needs more is drawn in parts.
 
 Written in Triton: it needs no CUDA toolkit, and its interpreter runs the same code where there is no GPU.
 """
@@ -23,14 +23,26 @@ import triton.language as tl
 from torch import Tensor
 
 from vsr.raster import Scene
-from vsr.raster.place_cuda import LAUNCH, TILE_H, TILE_W, WORD, Placed, load_pair, place_clips, place_scene, tables
+from vsr.raster.place_cuda import (
+    CIRCLE,
+    LAUNCH,
+    TILE_H,
+    TILE_W,
+    WORD,
+    Placed,
+    load_pair,
+    place_clips,
+    place_scene,
+    tables,
+)
 from vsr.recipe import Recipe
 
 _WORK_SHARE, _WORK_AT_LEAST = 0.1, 4 * 2**20  # of the output's bytes; bytes
 _COLOR, _TEXTURE, _NUMBER = (tl.constexpr(k) for k in range(3))  # what is shown
 _NOTHING, _WRAP, _CLAMP = (tl.constexpr(k) for k in range(3))  # what texels become by their object's colour
-_CIRCLE = tl.constexpr(16)  # beside the signs of a polygon's four bounds
+_CIRCLE = tl.constexpr(CIRCLE)
 _UPRIGHT, _FAR = tl.constexpr(2.0**-60), tl.constexpr(1e30)  # an edge that bounds x alone; where no bound is
+_SLACK = tl.constexpr(0.01)  # px; what may touch a tile is more than what does
 _END, _WORD = tl.constexpr(1 << 20), tl.constexpr(WORD)
 
 
@@ -106,7 +118,8 @@ def _paint_all(placed: Placed, textures: Tensor | None, adds: int, out: Tensor, 
     _paint[(videos * frames * rows * columns,)](
         *placed, out if textures is None else textures, out, *out.stride(),
         frames, placed.look.shape[1], height, width, columns, rows, 1 if textures is None else textures.shape[1],
-        SHOWN=shown, ADDS=adds, A=antialias, TILE_H=TILE_H, TILE_W=TILE_W, **launch(shown),
+        SHOWN=shown, ADDS=adds, A=antialias, HELD=1 if placed.near.shape[-1] <= WORD else 2,  # words a thread
+        TILE_H=TILE_H, TILE_W=TILE_W, **launch(shown),
     )  # fmt: skip
 
 
@@ -146,20 +159,37 @@ def _bit(word, rank):
 
 
 @triton.jit
-def _ranked(bits, upto, many, rank):
-    """Where the set bit with ``rank`` set ones before it stands, in 32 words that a warp holds.
+def _near(columns, rows, word, words):
+    """A word of those whose bounds touch both the tile's column and its row, and how many they are."""
+    bits = tl.load(columns + word, word < words, 0) & tl.load(rows + word, word < words, 0)
+    bits = bits.to(tl.uint32, bitcast=True)
+    _, _, _, _, many = _populations(bits)
+    return bits, many.to(tl.int32)
+
+
+@triton.jit
+def _ranked(bits, more, upto, many, rank):
+    """Where the set bit with ``rank`` set ones before it stands, in the words that a warp holds.
 
     Args:
         bits: a word a thread.
-        upto: the set bits in it and all before it.
-        many: those in it.
+        more: the word after it, or None: one a thread.
+        upto: the set bits in a thread's words and all before them.
+        many: those in them.
         rank: one a thread.
     """
-    word = rank * 0
+    at = rank * 0
     for step in tl.static_range(5):
-        probe = word + (16 >> step)
-        word = tl.where(tl.gather(upto, probe - 1, 0) <= rank, probe, word)
-    return _WORD * word + _bit(tl.gather(bits, word, 0), rank - tl.gather(upto - many, word, 0))
+        probe = at + (16 >> step)
+        at = tl.where(tl.gather(upto, probe - 1, 0) <= rank, probe, at)
+    word, rank = tl.gather(bits, at, 0), rank - tl.gather(upto - many, at, 0)
+    if more is not None:
+        _, _, _, _, lower = _populations(word)
+        lower = lower.to(tl.int32)
+        beyond = lower <= rank
+        word, rank = tl.where(beyond, tl.gather(more, at, 0), word), tl.where(beyond, rank - lower, rank)
+        at = 2 * at + tl.where(beyond, 1, 0)
+    return _WORD * at + _bit(word, rank)
 
 
 @triton.jit
@@ -188,14 +218,14 @@ def _circle(p, q, u, r, s, w, half_x, half_y):
 
 
 @triton.jit
-def _edge(nx, ny, d, p, q, u, r, s, w, half_x, half_y):
-    """How an outline's edge, the half-plane a x + b y + c <= 0, bounds y.
+def _edge(nx, ny, outside, p, q, u, r, s, w, half_x, half_y):
+    """How an outline's edge, the half-plane a x + b y + c <= 0, bounds y; the unit frame's middle may be outside of it.
 
     Returns:
         the least of a x + b y + c within +- half; whether it bounds y from above; slope and start of the line in x that
         is the bound, or of its negative if it is one from below.
     """
-    a, b, c = nx * p + ny * r, nx * q + ny * s, nx * u + ny * w - d
+    a, b, c = nx * p + ny * r, nx * q + ny * s, nx * u + ny * w + tl.where(outside, 1.0, -1.0)
     least = c - tl.abs(a) * half_x - tl.abs(b) * half_y
     upright = tl.abs(b) < _UPRIGHT
     b = tl.where(upright, _UPRIGHT, b)
@@ -212,9 +242,9 @@ def _at(slope, start, thread, x):
 
 @triton.jit
 def _mean(samples, A: tl.constexpr, TILE_H: tl.constexpr, TILE_W: tl.constexpr):
-    """A x A samples to a pixel, rounded half up."""
+    """A x A samples to a pixel, rounded half up; rows one after the other to (rows, columns)."""
     if A == 1:
-        pixels = samples
+        pixels = tl.reshape(samples, (TILE_H, TILE_W))
     else:
         cells = tl.reshape(samples, (TILE_H // A, A, TILE_W // A, A))
         pixels = (tl.sum(tl.sum(cells, axis=3), axis=1) + A * A // 2) // (A * A)
@@ -225,7 +255,8 @@ def _mean(samples, A: tl.constexpr, TILE_H: tl.constexpr, TILE_W: tl.constexpr):
 def _paint(
     matrix, near, edges, look, frame, textures, out, out_v, out_c, out_f, out_y, out_x,
     T, N, H, W, columns, rows, SIDE,
-    SHOWN: tl.constexpr, ADDS: tl.constexpr, A: tl.constexpr, TILE_H: tl.constexpr, TILE_W: tl.constexpr,
+    SHOWN: tl.constexpr, ADDS: tl.constexpr, A: tl.constexpr, HELD: tl.constexpr,
+    TILE_H: tl.constexpr, TILE_W: tl.constexpr,
 ):  # fmt: skip
     # which tile of which frame
     tile = tl.program_id(0)
@@ -233,53 +264,63 @@ def _paint(
     at = (tile // (columns * rows)).to(tl.int64)
     v, f = at // T, at % T
     matrix += at * 6 * N
-    edges, look = edges + v * 12 * N, look + v * 4 * N
+    edges, look = edges + v * 8 * N, look + v * 4 * N
     middle_x, middle_y = column * TILE_W + 0.5 * TILE_W, row * TILE_H + 0.5 * TILE_H
 
     # visibility: thread j has column j of the tile; places are told from the tile's middle
+    tl.static_assert(TILE_H == 16 and TILE_W == _WORD)
     lane = tl.arange(0, _WORD)
     x = lane.to(tl.float32) - 0.5 * (TILE_W - 1)
-    half_x, half_y = 0.5 * (TILE_W - 1), 0.5 * (TILE_H - 1)
+    half_x, half_y = 0.5 * (TILE_W - 1) + _SLACK, 0.5 * (TILE_H - 1) + _SLACK
+    rows_to = 0.5 * (TILE_H + 1)  # floor(y + rows_to) rows have their centre at y or above it
+    row_of = tl.arange(0, 4)
+    byte_of = (row_of & 1) * 16 + (row_of >> 1) * 8  # rows 0 .. 3, 4 .. 7, 8 .. 11, 12 .. 15: where their byte begins
     bit = 1 << tl.arange(0, TILE_H)[:, None]
-    top = tl.full((TILE_H, TILE_W), -1, tl.int32)
+    top = tl.full((TILE_H, TILE_W), 0 if SHOWN == _COLOR else -1, tl.int32)
     free = tl.full((TILE_W,), (1 << TILE_H) - 1, tl.int32)  # bit i: the pixel in row i shows nothing yet
     words = tl.cdiv(N, _WORD)
-    near += at * (columns + rows) * words
+    to_column = near + (at * (columns + rows) + column) * words
+    to_row = near + (at * (columns + rows) + columns + row) * words
     first = 0
     while first < words:
-        # the objects whose bounds touch the tile: of 32 words each thread holds one
-        word = first + lane
-        bits = tl.load(near + column * words + word, word < words, 0)
-        bits &= tl.load(near + (columns + row) * words + word, word < words, 0)
-        bits = bits.to(tl.uint32, bitcast=True)
-        _, _, _, _, many = _populations(bits)
-        many = many.to(tl.int32)
+        # the objects whose bounds touch the tile: a word or two of them a thread
+        bits, many = _near(to_column, to_row, first + HELD * lane, words)
+        more = None
+        if HELD == 2:
+            more, others = _near(to_column, to_row, first + HELD * lane + 1, words)
+            many += others
         upto = tl.cumsum(many)
         total = tl.max(upto)
         done = 0
         while done < total:
             # how the next 32 of them, front to back, lie to the tile: each thread has one
             found = done + lane < total
-            n = N - 1 - _WORD * first - _ranked(bits, upto, many, done + lane)
+            n = N - 1 - _WORD * first - _ranked(bits, more, upto, many, done + lane)
             p, q, u, r, s, w = _six(matrix + 6 * n, found)
             u, w = p * middle_x + q * middle_y + u, r * middle_x + s * middle_y + w
-            circle = tl.load(look + 4 * n + 3, found, 1) != 0
+            rgb, outline = load_pair(look + 4 * n + 2, found)
+            rgb, outline = rgb.to(tl.int32, bitcast=True), outline.to(tl.int32, bitcast=True)
+            circle = outline == _CIRCLE
             disc, slope0, start0, slope1, start1, length = _circle(p, q, u, r, s, w, half_x, half_y)
-            polygon = found & (circle == 0)
-            x0, y0, d0, x1, y1, d1 = _six(edges + 12 * n, polygon)
-            x2, y2, d2, x3, y3, d3 = _six(edges + 12 * n + 6, polygon)
-            least0, above0, a0, b0 = _edge(x0, y0, d0, p, q, u, r, s, w, half_x, half_y)
-            least1, above1, a1, b1 = _edge(x1, y1, d1, p, q, u, r, s, w, half_x, half_y)
-            least2, above2, slope2, start2 = _edge(x2, y2, d2, p, q, u, r, s, w, half_x, half_y)
-            least3, above3, slope3, start3 = _edge(x3, y3, d3, p, q, u, r, s, w, half_x, half_y)
+            polygon = found & (outline != _CIRCLE)
+            x0, y0 = load_pair(edges + 8 * n, polygon)
+            x1, y1 = load_pair(edges + 8 * n + 2, polygon)
+            x2, y2 = load_pair(edges + 8 * n + 4, polygon)
+            x3, y3 = load_pair(edges + 8 * n + 6, polygon)
+            least0, above0, a0, b0 = _edge(x0, y0, outline & 1 != 0, p, q, u, r, s, w, half_x, half_y)
+            least1, above1, a1, b1 = _edge(x1, y1, outline & 2 != 0, p, q, u, r, s, w, half_x, half_y)
+            least2, above2, slope2, start2 = _edge(x2, y2, outline & 4 != 0, p, q, u, r, s, w, half_x, half_y)
+            least3, above3, slope3, start3 = _edge(x3, y3, outline & 8 != 0, p, q, u, r, s, w, half_x, half_y)
             least = tl.maximum(tl.maximum(least0, least1), tl.maximum(least2, least3))
-            touches = found & tl.where(circle, disc, least <= 1e-4)
-            slope0, start0 = tl.where(circle, slope0, a0), tl.where(circle, start0, b0)
-            slope1, start1 = tl.where(circle, slope1, a1), tl.where(circle, start1, b1)
-            start2 = tl.where(circle, length, start2)
+            touches = found & tl.where(circle, disc, least <= 0)
+            slope0, start0 = tl.where(circle, slope0, a0), tl.where(circle, start0, b0 + rows_to)
+            slope1, start1 = tl.where(circle, slope1, a1), tl.where(circle, start1, b1 + rows_to)
+            start2, start3 = tl.where(circle, length, start2 + rows_to), start3 + rows_to
             kinds = tl.where(above0, 1, 0) | tl.where(above1, 2, 0) | tl.where(above2, 4, 0) | tl.where(above3, 8, 0)
             kinds = tl.where(circle, _CIRCLE, kinds)
-            # those that touch it, one after the other
+            # those that touch it, one after the other: what each holds of the rows that are still free
+            before = free
+            holder = tl.zeros((4, TILE_W), tl.int32)  # a byte a pixel: the thread whose object holds it
             keys = tl.where(touches, 32 * lane + kinds, _END)
             key = tl.min(keys)
             while key < _END:
@@ -287,8 +328,8 @@ def _paint(
                 v0, v1 = _at(slope0, start0, thread, x), _at(slope1, start1, thread, x)
                 if kind == _CIRCLE:
                     square = tl.gather(start2, thread, 0) - v1 * v1
-                    half = tl.sqrt(tl.maximum(square, 0.0))
-                    high, low = tl.where(square < 0, -_FAR, v0 + half), half - v0
+                    half = tl.sqrt(tl.maximum(square, 0.0)) + rows_to
+                    high, low = tl.where(square < 0, 0.0, half + v0), half - v0
                 else:
                     v2, v3 = _at(slope2, start2, thread, x), _at(slope3, start3, thread, x)
                     high = tl.minimum(tl.where(kind & 1 != 0, v0, _FAR), tl.where(kind & 2 != 0, v1, _FAR))
@@ -297,18 +338,22 @@ def _paint(
                     low = tl.minimum(tl.where(kind & 1 != 0, _FAR, v0), tl.where(kind & 2 != 0, _FAR, v1))
                     low = tl.minimum(low, tl.where(kind & 4 != 0, _FAR, v2))
                     low = tl.minimum(low, tl.where(kind & 8 != 0, _FAR, v3))
-                # it holds -low .. high of a column: whole rows of that, which are free
-                start = tl.ceil(tl.minimum(tl.maximum(half_y - low, 0.0), TILE_H)).to(tl.int32)
-                end = tl.floor(tl.minimum(tl.maximum(half_y + high, -1.0), TILE_H - 1)).to(tl.int32) + 1
-                new = tl.where(start < end, (1 << end) - (1 << start), 0) & free
+                # it holds what is in the first ``high`` rows of a column and in the last ``low``
+                high = tl.minimum(tl.maximum(high, 0.0), TILE_H).to(tl.int32)
+                low = tl.minimum(tl.maximum(low, 0.0), TILE_H).to(tl.int32)
+                new = free & ((1 << high) - 1) & (-1 << (TILE_H - low))
                 free ^= new
-                top = tl.where((new[None, :] & bit) != 0, tl.gather(n, thread, 0)[None, :], top)
+                spread = new | (new << 12)  # so that rows 0, 8, 4, 12 stand 8 bits apart; 1, 9, 5, 13 after them, ...
+                holder += (spread[None, :] >> row_of[:, None] & 0x01010101) * thread[None, :]
                 keys = tl.where(keys > key, keys, _END)
                 key = tl.min(keys)
                 if tl.max(free) == 0:
                     key, done, first = _END, total, words
+            held = tl.reshape(holder[None, :, :] >> byte_of[:, None, None] & 31, (TILE_H, TILE_W))
+            what = tl.broadcast_to((rgb if SHOWN == _COLOR else n)[None, :], (TILE_H, TILE_W))
+            top = tl.where(((before ^ free)[None, :] & bit) != 0, tl.gather(what, held, 1), top)
             done += _WORD
-        first += _WORD
+        first += HELD * _WORD
 
     # shading
     to_x = column * (TILE_W // A) + tl.arange(0, TILE_W // A)[None, :]
@@ -318,15 +363,19 @@ def _paint(
     if SHOWN == _NUMBER:
         tl.store(to, top, within)
     else:
-        seen, shown = top >= 0, look + 4 * tl.maximum(top, 0)
-        red, green, blue = top * 0, top * 0, top * 0
-        if SHOWN == _TEXTURE:
+        top = tl.reshape(top, (TILE_H * TILE_W,))  # one row after the other: a layout that loads keep
+        if SHOWN == _COLOR:
+            rgb = top
+            red, green, blue = top * 0, top * 0, top * 0
+        else:
+            seen, shown = top >= 0, look + 4 * tl.maximum(top, 0)
             p, q, u, r, s, w = _six(matrix + 6 * tl.maximum(top, 0), None)
             of, scale = load_pair(shown, None)
             of = of.to(tl.int32, bitcast=True)
             textured = seen & (of >= 0)
-            x = (column * TILE_W).to(tl.float32) + (tl.arange(0, TILE_W)[None, :].to(tl.float32) + 0.5)
-            y = (row * TILE_H).to(tl.float32) + (tl.arange(0, TILE_H)[:, None].to(tl.float32) + 0.5)
+            pixel = tl.arange(0, TILE_H * TILE_W)
+            x = (column * TILE_W).to(tl.float32) + ((pixel % TILE_W).to(tl.float32) + 0.5)
+            y = (row * TILE_H).to(tl.float32) + ((pixel // TILE_W).to(tl.float32) + 0.5)
             px, py = p * x + (q * y + u), r * x + (s * y + w)
             last = SIDE - 1.0
             tx = tl.minimum(tl.maximum(px * scale + scale, 0.0), last).to(tl.int32)
@@ -336,8 +385,9 @@ def _paint(
             red = tl.where(textured, tl.load(texel).to(tl.int32), 0)
             green = tl.where(textured, tl.load(texel + 1).to(tl.int32), 0)
             blue = tl.where(textured, tl.load(texel + 2).to(tl.int32), 0)
+            if ADDS != _NOTHING:
+                rgb = tl.where(seen, tl.load(shown + 2), 0)
         if SHOWN == _COLOR or ADDS != _NOTHING:
-            rgb = tl.where(seen, tl.load(shown + 2), 0)
             red, green, blue = red + (rgb & 255), green + (rgb >> 8 & 255), blue + (rgb >> 16 & 255)
             if ADDS == _CLAMP:
                 red, green, blue = tl.minimum(red, 255), tl.minimum(green, 255), tl.minimum(blue, 255)

@@ -22,10 +22,11 @@ from vsr.rng import Stream
 
 TILE_H, TILE_W = 16, 32  # px; one warp paints one tile (vsr.raster.fused_cuda)
 WORD = 32  # objects placed by one program; their bits are one word of a set
+CIRCLE = 16  # as an outline; a polygon has a bit for each of its four edges
 LAUNCH = {"num_warps": 1, "enable_fp_fusion": True}  # multiply-add; what must be bit-equal is integers
 
 _MIN_AREA = tl.constexpr(MIN_AREA)
-_TILE_H, _TILE_W, _WORD = tl.constexpr(TILE_H), tl.constexpr(TILE_W), tl.constexpr(WORD)
+_TILE_H, _TILE_W, _WORD, _CIRCLE = (tl.constexpr(k) for k in (TILE_H, TILE_W, WORD, CIRCLE))
 _PI = tl.constexpr(math.pi)
 _RADII = tl.constexpr(200)
 _S = {s.name: tl.constexpr(int(s)) for s in Stream}
@@ -44,9 +45,11 @@ class Placed(NamedTuple):
         matrix: float32 (B, T, N, 6), each object's output -> unit frame, row by row.
         near: int32 (B, T, columns + rows, N / 32 rounded up), which objects' bounds touch each column and each row of
             tiles: bit j of word k is object N - 1 - 32 k - j, so that they stand front to back.
-        edges: float32 (B, N, 12), (nx, ny, d) of the four half-planes; not written for circles.
+        edges: float32 (B, N, 8), the four half-planes nx x + ny y <= d as (nx, ny) / abs(d), so that d is 1 or -1; not
+            written for circles.
         look: int32 (B, N, 4), the row of its texture, -1 where it has none; texels per unit of the unit frame, as a
-            float32; its colour, R + 256 G + 65536 B; whether it is a circle. The first two only with textures.
+            float32; its colour, R + 256 G + 65536 B; its outline, CIRCLE or bit k where edge k has the d -1. The first
+            two only with textures.
         frame: int32 (B, T), added to the rows.
     """
 
@@ -68,7 +71,7 @@ class Placed(NamedTuple):
         tiles = triton.cdiv(width, TILE_W) + triton.cdiv(height, TILE_H)
         return cls(
             room(frames, objects, 6, dtype=torch.float32), room(frames, tiles, triton.cdiv(objects, WORD)),
-            room(objects, 12, dtype=torch.float32), room(objects, 4), room(frames),
+            room(objects, 8, dtype=torch.float32), room(objects, 4), room(frames),
         )  # fmt: skip
 
     @property
@@ -241,9 +244,21 @@ def _angles(shape, u0, u1, u2, u3):
 @triton.jit
 def _edge(here, there, background):
     """``vsr.geometry.outlines``: the half-plane between two corners."""
-    middle, half = (here + there) / 2, (there - here) / 2
+    middle, half = (here + there) * 0.5, (there - here) * 0.5
     d = tl.where(background, 1.0, tl.cos(half))
     return tl.cos(middle), tl.sin(middle), d
+
+
+@triton.jit
+def _store_edge(at, nx, ny, d, mask):
+    """Store a half-plane with d as 1 or -1.
+
+    Returns:
+        1 where it is -1.
+    """
+    far = tl.maximum(tl.abs(d), 2.0**-30)  # a line through the middle passes it by as much
+    _store_pair(at, (nx / far).to(tl.float32), (ny / far).to(tl.float32), mask)
+    return tl.where(d < 0, 1, 0)
 
 
 @triton.jit
@@ -280,7 +295,7 @@ def _store_frame(matrix, near, at, n, N, a, b, x, c, d, y, height, width, mask):
 def _tiles(low, high, side, TILE: tl.constexpr):
     """The first tile that bounds touch along an axis, and the one after the last."""
     low, high = tl.minimum(tl.maximum(low, 0.0), side - 1.0), tl.minimum(tl.maximum(high, 0.0), side - 1.0)
-    return low.to(tl.int32) // TILE, high.to(tl.int32) // TILE + 1
+    return (low * (1 / TILE)).to(tl.int32), (high * (1 / TILE)).to(tl.int32) + 1
 
 
 @triton.jit
@@ -305,10 +320,9 @@ def _transposed(bits):
 @triton.jit
 def _exchanged(bits, lane, STEP: tl.constexpr, LOW: tl.constexpr):
     """Exchange blocks of STEP x STEP bits with the thread STEP away."""
-    other = tl.gather(bits, lane ^ STEP, 0)
-    lower = (bits & LOW) | ((other & LOW) << STEP)
-    upper = (bits & (LOW << STEP)) | ((other >> STEP) & LOW)
-    return tl.where((lane & STEP) == 0, lower, upper)
+    other, lower = tl.gather(bits, lane ^ STEP, 0), (lane & STEP) == 0
+    kept, taken = tl.where(lower, LOW, LOW << STEP), tl.where(lower, LOW << STEP, LOW)
+    return (bits & kept.to(tl.uint32)) | (tl.where(lower, other << STEP, other >> STEP) & taken.to(tl.uint32))
 
 
 @triton.jit(do_not_specialize=["k0", "k1", "SPAN", "STRIDE"])
@@ -338,25 +352,8 @@ def _place_clips(
     # the object
     w0, _, _, _ = words(k0, k1, _RADIUS, n, video, 0)
     radius = _radius(w0, ends, radii)
-    w0, w1, _, _ = words(k0, k1, _POSITION, n, video, 0)
-    center_x, center_y = _span(w0, spans, 0), _span(w1, spans, 0)
-    w0, _, _, _ = words(k0, k1, _DIRECTION, n, video, 0)
-    direction = _span(w0, spans, 1)
-    way_x, way_y = tl.cos(direction), tl.sin(direction)
-    w0, _, _, _ = words(k0, k1, _SPEED, n, video, 0)
-    speed = _span(w0, spans, 2)
-    w0, _, _, _ = words(k0, k1, _ACCELERATION, n, video, 0)
-    acceleration = _span(w0, spans, 3)
-    w0, _, _, _ = words(k0, k1, _ROTATION, n, video, 0)
-    rotation = _span(w0, spans, 4)
-    w0, w1, _, _ = words(k0, k1, _SCALE, n, video, 0)
-    scaling_x, scaling_y = _span(w0, spans, 5), _span(w1, spans, 5)
-    w0, w1, _, _ = words(k0, k1, _SHEAR, n, video, 0)
-    shear_x, shear_y = _span(w0, spans, 6), _span(w1, spans, 6)
     if BACKDROP:  # a square as large as the frame, standing still
         radius = tl.where(back, FRAME * 0.5, radius)
-        middle = FRAME * 0.5 + _ASIDE
-        center_x, center_y = tl.where(back, middle, center_x), tl.where(back, middle, center_y)
 
     # what it looks like
     look += 4 * (v * N + place)
@@ -375,26 +372,48 @@ def _place_clips(
         for f in range(T):  # vsr.latents.texture_frame
             step = (start + STRIDE * f) % period
             tl.store(frame + v * T + f + place * 0, tl.minimum(step, period - step), place == 0)
-    circle = place >= 0
+    outline = place * 0 + _CIRCLE
     if MIXED or BACKDROP:
         w0, _, _, _ = words(k0, k1, _SHAPE, n, video, 0)
         shape = below(w0, 6) * MIXED
         shape = tl.where(back, _IS_BACKGROUND, shape)
         w0, w1, w2, w3 = words(k0, k1, _ANGLE, n, video, 0)
         h0, h1, h2, h3 = _angles(shape, uniform(w0), uniform(w1), uniform(w2), uniform(w3))
-        circle = shape == 0
-        polygon = mask & (shape != 0)
-        corner = edges + (v * N + place) * 12
-        _store_six(corner, *_edge(h0, h1, back), *_edge(h1, h2, back), polygon)
-        _store_six(corner + 6, *_edge(h2, h3, back), *_edge(h3, h0 + 2 * _PI, back), polygon)
-    _store_pair(look + 2, rgb, circle.to(tl.int32), mask)
+        polygon, corner = mask & (shape != 0), edges + 8 * (v * N + place)
+        signs = _store_edge(corner, *_edge(h0, h1, back), polygon)
+        signs |= _store_edge(corner + 2, *_edge(h1, h2, back), polygon) << 1
+        signs |= _store_edge(corner + 4, *_edge(h2, h3, back), polygon) << 2
+        signs |= _store_edge(corner + 6, *_edge(h3, h0 + 2 * _PI, back), polygon) << 3
+        outline = tl.where(polygon, signs, outline)
+    _store_pair(look + 2, rgb, outline, mask)
 
-    for f in range(T):  # vsr.geometry.frame_from_unit, then the camera
+    # how it moves: vsr.geometry.frame_from_unit, then the camera
+    w0, w1, _, _ = words(k0, k1, _POSITION, n, video, 0)
+    center_x, center_y = _span(w0, spans, 0), _span(w1, spans, 0)
+    w0, _, _, _ = words(k0, k1, _DIRECTION, n, video, 0)
+    direction = _span(w0, spans, 1)
+    way_x, way_y = tl.cos(direction), tl.sin(direction)
+    w0, _, _, _ = words(k0, k1, _SPEED, n, video, 0)
+    speed = _span(w0, spans, 2)
+    w0, _, _, _ = words(k0, k1, _ACCELERATION, n, video, 0)
+    acceleration = _span(w0, spans, 3)
+    w0, _, _, _ = words(k0, k1, _ROTATION, n, video, 0)
+    rotation = _span(w0, spans, 4)
+    w0, w1, _, _ = words(k0, k1, _SCALE, n, video, 0)
+    scaling_x, scaling_y = _span(w0, spans, 5), _span(w1, spans, 5)
+    w0, w1, _, _ = words(k0, k1, _SHEAR, n, video, 0)
+    shear_x, shear_y = _span(w0, spans, 6), _span(w1, spans, 6)
+    if BACKDROP:
+        middle = FRAME * 0.5 + _ASIDE
+        center_x, center_y = tl.where(back, middle, center_x), tl.where(back, middle, center_y)
+    rotation = tl.where(back, 0.0, rotation)
+    cos, sin, cos_step, sin_step = rotation * 0 + 1, rotation * 0, rotation * 0 + 1, rotation * 0
+    if ROTATING:
+        cos, sin = tl.cos(rotation * start), tl.sin(rotation * start)
+        cos_step, sin_step = tl.cos(rotation * STRIDE), tl.sin(rotation * STRIDE)
+    for f in range(T):
         t = tl.where(back, 0, start + STRIDE * f).to(tl.float64)
-        cos, sin = t * 0 + 1, t * 0
-        if ROTATING:
-            cos, sin = tl.cos(rotation * t), tl.sin(rotation * t)
-        far = speed * t + acceleration * t * t / 2
+        far = speed * t + acceleration * t * t * 0.5
         sx, sy = radius * (1 + scaling_x * t), radius * (1 + scaling_y * t)
         kx, ky = shear_x * t, shear_y * t
         a, b, c, d = sx * cos, -sy * sin, sx * sin, sy * cos
@@ -405,6 +424,8 @@ def _place_clips(
             zoom_y * (c + d * ky), zoom_y * (c * kx + d), zoom_y * (center_y + far * way_y - top),
             SIZE, SIZE, mask,
         )  # fmt: skip
+        if ROTATING:  # on to the next frame; each adds some 1e-16
+            cos, sin = cos * cos_step - sin * sin_step, sin * cos_step + cos * sin_step
 
 
 @triton.jit
@@ -417,17 +438,19 @@ def _place_scene(
     n = N - 1 - tl.program_id(1) * _WORD - tl.arange(0, _WORD)
     mask = n >= 0
     of = v * N + n
-    circle = tl.load(scene_circle + of, mask, 0).to(tl.int32)
-    for k in tl.static_range(12):
-        value = tl.load(scene_edges + of * 12 + k, mask & (circle == 0), 0).to(tl.float32)
-        tl.store(edges + of * 12 + k, value, mask & (circle == 0))
+    outline = tl.load(scene_circle + of, mask, 0).to(tl.int32) * _CIRCLE
+    polygon = mask & (outline == 0)
+    for k in tl.static_range(4):
+        edge = scene_edges + 12 * of + 3 * k
+        nx, ny, d = tl.load(edge, polygon, 0), tl.load(edge + 1, polygon, 0), tl.load(edge + 2, polygon, 0)
+        outline |= _store_edge(edges + 8 * of + 2 * k, nx, ny, d, polygon) << k
     if TEXTURED:
         row = tl.load(scene_texture + of, mask, 0).to(tl.int32)
         _store_pair(look + of * 4, row, tl.load(scene_texels + of, mask, 0).to(tl.float32), mask)
     rgb = tl.load(scene_color + of * 3, mask, 0).to(tl.int32)
     rgb |= tl.load(scene_color + of * 3 + 1, mask, 0).to(tl.int32) << 8
     rgb |= tl.load(scene_color + of * 3 + 2, mask, 0).to(tl.int32) << 16
-    _store_pair(look + of * 4 + 2, rgb, circle, mask)
+    _store_pair(look + of * 4 + 2, rgb, outline, mask)
     for f in range(T):
         at = v * T + f
         if TEXTURED:
