@@ -21,7 +21,8 @@ class Outlines(NamedTuple):
 
     Attributes:
         circle: bool (B, N), the unit circle itself.
-        edges: float64 (B, N, 4, 3), otherwise: inside where x nx + y ny <= d for all four (nx, ny, d).
+        edges: float64 (B, N, 4, 3), otherwise: inside where x nx + y ny <= d for all four (nx, ny, d), (nx, ny) of
+            length 1.
     """
 
     circle: Tensor

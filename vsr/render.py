@@ -46,9 +46,9 @@ def render_clips(
     The first frame is uniform over the video; the view is VideoMAE's MultiScaleCrop, drawn once per clip. Both follow
     from ``(seed, index, epoch)``. The crop is a camera: it is rendered at its final size, not resampled.
 
-    ``fused`` goes from addresses to pixels in one pass; on CUDA in two launches (more where work memory would pass a
-    tenth of the output, as for small clips), in the current stream, never waiting for the device (textures must have
-    been made before, see :meth:`TextureBank.fill`).
+    ``fused`` goes from addresses to pixels in one pass; on CUDA in two launches (more where work memory would pass
+    4 MiB and a tenth of the output: small clips, crowds, antialiasing), in the current stream, never waiting for the
+    device (textures must have been made before, see :meth:`TextureBank.fill`).
 
     Args:
         recipe: the dataset.

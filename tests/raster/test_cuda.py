@@ -111,18 +111,30 @@ def test_the_top_object_and_scenes_equal_the_cpu_renderers(cuda):
     assert torch.equal(out.cpu(), shown)
 
 
-def test_edges_through_pixel_centres_hold_them(cuda):
+@pytest.mark.parametrize("d", [1, 3 / 4, 3 / 8, 11 / 16])
+def test_edges_through_pixel_centres_hold_them(cuda, d):
     """Upright, they bound no y."""
-    scene = one_object([[8, 0, 18.5], [0, 30, 20]], False)
-    scene.outlines.edges[:] = torch.tensor([[1.0, 0, 1], [0, 1, 1], [-1, 0, 1], [0, -1, 1]])
-    turned = scene._replace(output_from_unit=torch.tensor([[[[[0.0, 8, 18.5], [30, 0, 20]]]]], dtype=torch.float64))
+    scene = one_object([[16, 0, 18.5], [0, 32, 26.5]], False)
+    scene.outlines.edges[..., 2] = d
+    turned = scene._replace(output_from_unit=torch.tensor([[[[[0.0, 16, 18.5], [32, 0, 26.5]]]]], dtype=torch.float64))
     for shown in (scene, turned):
         top, expected = (torch.empty(1, 1, 52, 40, dtype=torch.int32) for _ in range(2))
         reference.visible(shown, expected)
         top = top.to(cuda)
         fused_cuda.visible(moved(shown, cuda), top)
         assert torch.equal(top.cpu(), expected)
-        assert (expected == 0).sum(dim=-1).max() == 17  # both edges' columns
+        assert (expected == 0).sum(dim=-1).max() == 32 * d + 1  # both edges' columns
+
+
+def test_a_scene_of_no_objects_is_black(cuda):
+    texture = torch.full((1, 4, 4, 3), 200, dtype=torch.uint8, device=cuda)
+    none = one_object([[8, 0, 10], [0, 8, 10]], textures=texture)
+    outlines = geometry.Outlines(*(t[:, :0] for t in none.outlines))
+    fields = {name: getattr(none, name)[:, :0] for name in ("color", "texture", "texels")}
+    none = none._replace(output_from_unit=none.output_from_unit[:, :, :0], outlines=outlines, **fields)
+    out = torch.full((1, 3, 1, 20, 20), 255, dtype=torch.uint8, device=cuda)
+    fused_cuda.draw(moved(none, cuda), out)
+    assert (out == 0).all()
 
 
 @pytest.mark.parametrize("circle", [True, False])
@@ -261,6 +273,7 @@ def test_a_drawing_of_many_tiles(cuda, height, width):
 
 
 def test_the_kernels_compile_for_an_h200_without_one():
+    """What they ask of it, and what they execute."""
     environ = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     script = Path(__file__).parents[2] / "benchmarks" / "kernels.py"
     if not script.is_file():

@@ -1,4 +1,4 @@
-"""The fast renderer on CUDA: find the top object of each pixel, then shade once. Two launches draw a batch.
+"""The fast renderer on CUDA: find the top object of each pixel, then shade once. Two launches draw a part.
 
 ``vsr.raster.place_cuda`` puts every object into every frame; the kernel here paints. One warp paints one tile of a
 frame. Sets of bits say whose bounds touch its column and its row of tiles, so up to 2,048 objects are looked through at
@@ -8,8 +8,8 @@ of which a convex outline holds the rows from one bound to another, so a pixel c
 texel is fetched once and written once. So the cost is the visible depth, not the number of objects.
 
 Everything runs on the output's device, in its current stream, and nothing waits for the device. Work memory beyond the
-output: at most a tenth of its bytes, or 4 MiB. Clips of 16 x 224 x 224 with 500 objects need 9.9 %; a batch of smaller
-ones, of more objects or with antialiasing that needs more is drawn in parts.
+output: at most a tenth of its bytes, or 4 MiB. A batch that needs no more is drawn in one part: clips of 16 x 224 x 224
+with 500 objects need 9.9 %; smaller ones, more objects and antialiasing need more.
 
 Written in Triton: it needs no CUDA toolkit, and its interpreter runs the same code where there is no GPU.
 """
@@ -114,11 +114,14 @@ def _paint_all(placed: Placed, textures: Tensor | None, adds: int, out: Tensor, 
     videos, _, frames, height, width = out.shape
     height, width = height * antialias, width * antialias
     columns, rows = triton.cdiv(width, TILE_W), triton.cdiv(height, TILE_H)
+    objects = placed.look.shape[1]
+    if objects == 0:  # nothing has a texture
+        textures = None
     shown = _NUMBER if out.dtype == torch.int32 else _COLOR if textures is None else _TEXTURE
     _paint[(videos * frames * rows * columns,)](
         *placed, out if textures is None else textures, out, *out.stride(),
-        frames, placed.look.shape[1], height, width, columns, rows, 1 if textures is None else textures.shape[1],
-        SHOWN=shown, ADDS=adds, A=antialias, HELD=1 if placed.near.shape[-1] <= WORD else 2,  # words a thread
+        frames, objects, height, width, columns, rows, 1 if textures is None else textures.shape[1],
+        SHOWN=shown, ADDS=adds, A=antialias, HELD=1 if objects <= 1024 else 2,
         TILE_H=TILE_H, TILE_W=TILE_W, **launch(shown),
     )  # fmt: skip
 
@@ -159,9 +162,9 @@ def _bit(word, rank):
 
 
 @triton.jit
-def _near(columns, rows, word, words):
+def _near(of_column, of_row, word, words):
     """A word of those whose bounds touch both the tile's column and its row, and how many they are."""
-    bits = tl.load(columns + word, word < words, 0) & tl.load(rows + word, word < words, 0)
+    bits = tl.load(of_column + word, word < words, 0) & tl.load(of_row + word, word < words, 0)
     bits = bits.to(tl.uint32, bitcast=True)
     _, _, _, _, many = _populations(bits)
     return bits, many.to(tl.int32)
@@ -273,21 +276,21 @@ def _paint(
     x = lane.to(tl.float32) - 0.5 * (TILE_W - 1)
     half_x, half_y = 0.5 * (TILE_W - 1) + _SLACK, 0.5 * (TILE_H - 1) + _SLACK
     rows_to = 0.5 * (TILE_H + 1)  # floor(y + rows_to) rows have their centre at y or above it
-    row_of = tl.arange(0, 4)
-    byte_of = (row_of & 1) * 16 + (row_of >> 1) * 8  # rows 0 .. 3, 4 .. 7, 8 .. 11, 12 .. 15: where their byte begins
+    four = tl.arange(0, 4)
+    byte_of = (four & 1) * 16 + (four >> 1) * 8  # where the byte of rows 0 .. 3, 4 .. 7, 8 .. 11, 12 .. 15 begins
     bit = 1 << tl.arange(0, TILE_H)[:, None]
     top = tl.full((TILE_H, TILE_W), 0 if SHOWN == _COLOR else -1, tl.int32)
     free = tl.full((TILE_W,), (1 << TILE_H) - 1, tl.int32)  # bit i: the pixel in row i shows nothing yet
     words = tl.cdiv(N, _WORD)
-    to_column = near + (at * (columns + rows) + column) * words
-    to_row = near + (at * (columns + rows) + columns + row) * words
+    of_column = near + (at * (columns + rows) + column) * words
+    of_row = near + (at * (columns + rows) + columns + row) * words
     first = 0
     while first < words:
         # the objects whose bounds touch the tile: a word or two of them a thread
-        bits, many = _near(to_column, to_row, first + HELD * lane, words)
+        bits, many = _near(of_column, of_row, first + HELD * lane, words)
         more = None
         if HELD == 2:
-            more, others = _near(to_column, to_row, first + HELD * lane + 1, words)
+            more, others = _near(of_column, of_row, first + HELD * lane + 1, words)
             many += others
         upto = tl.cumsum(many)
         total = tl.max(upto)
@@ -300,9 +303,8 @@ def _paint(
             u, w = p * middle_x + q * middle_y + u, r * middle_x + s * middle_y + w
             rgb, outline = load_pair(look + 4 * n + 2, found)
             rgb, outline = rgb.to(tl.int32, bitcast=True), outline.to(tl.int32, bitcast=True)
-            circle = outline == _CIRCLE
+            circle, polygon = outline == _CIRCLE, found & (outline != _CIRCLE)
             disc, slope0, start0, slope1, start1, length = _circle(p, q, u, r, s, w, half_x, half_y)
-            polygon = found & (outline != _CIRCLE)
             x0, y0 = load_pair(edges + 8 * n, polygon)
             x1, y1 = load_pair(edges + 8 * n + 2, polygon)
             x2, y2 = load_pair(edges + 8 * n + 4, polygon)
@@ -344,7 +346,7 @@ def _paint(
                 new = free & ((1 << high) - 1) & (-1 << (TILE_H - low))
                 free ^= new
                 spread = new | (new << 12)  # so that rows 0, 8, 4, 12 stand 8 bits apart; 1, 9, 5, 13 after them, ...
-                holder += (spread[None, :] >> row_of[:, None] & 0x01010101) * thread[None, :]
+                holder += (spread[None, :] >> four[:, None] & 0x01010101) * thread[None, :]
                 keys = tl.where(keys > key, keys, _END)
                 key = tl.min(keys)
                 if tl.max(free) == 0:

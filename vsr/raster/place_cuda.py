@@ -45,8 +45,8 @@ class Placed(NamedTuple):
         matrix: float32 (B, T, N, 6), each object's output -> unit frame, row by row.
         near: int32 (B, T, columns + rows, N / 32 rounded up), which objects' bounds touch each column and each row of
             tiles: bit j of word k is object N - 1 - 32 k - j, so that they stand front to back.
-        edges: float32 (B, N, 8), the four half-planes nx x + ny y <= d as (nx, ny) / abs(d), so that d is 1 or -1; not
-            written for circles.
+        edges: float32 (B, N, 8), the four half-planes nx x + ny y <= d as (nx, ny) / abs(d), so that d is 1 or -1 (see
+            :func:`_store_edge`); not written for circles.
         look: int32 (B, N, 4), the row of its texture, -1 where it has none; texels per unit of the unit frame, as a
             float32; its colour, R + 256 G + 65536 B; its outline, CIRCLE or bit k where edge k has the d -1. The first
             two only with textures.
@@ -251,13 +251,13 @@ def _edge(here, there, background):
 
 @triton.jit
 def _store_edge(at, nx, ny, d, mask):
-    """Store a half-plane with d as 1 or -1.
+    """Store a half-plane with d as 1 or -1, moved out by as much as float32 may round it in: points on it stay inside.
 
     Returns:
-        1 where it is -1.
+        1 where d is -1.
     """
-    far = tl.maximum(tl.abs(d), 2.0**-30)  # a line through the middle passes it by as much
-    _store_pair(at, (nx / far).to(tl.float32), (ny / far).to(tl.float32), mask)
+    scale = 1 / tl.maximum(tl.abs(d + tl.abs(d) * 2.0**-22), 2.0**-30)  # d = 0 is taken for 2^-30
+    _store_pair(at, (nx * scale).to(tl.float32), (ny * scale).to(tl.float32), mask)
     return tl.where(d < 0, 1, 0)
 
 
@@ -406,7 +406,7 @@ def _place_clips(
     if BACKDROP:
         middle = FRAME * 0.5 + _ASIDE
         center_x, center_y = tl.where(back, middle, center_x), tl.where(back, middle, center_y)
-    rotation = tl.where(back, 0.0, rotation)
+        rotation = tl.where(back, 0.0, rotation)
     cos, sin, cos_step, sin_step = rotation * 0 + 1, rotation * 0, rotation * 0 + 1, rotation * 0
     if ROTATING:
         cos, sin = tl.cos(rotation * start), tl.sin(rotation * start)
