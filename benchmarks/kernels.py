@@ -16,7 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from vsr.raster import fused_cuda, place_cuda
+from vsr.raster import fused_cuda, place_cuda, placed_cuda
 from vsr.recipe import load_recipe
 
 PLACED = {"matrix": "*fp32", "near": "*i32", "edges": "*fp32", "look": "*i32", "frame": "*i32"}
@@ -42,7 +42,7 @@ def compiled(
 
 def table() -> list[str]:
     """Every kernel, as Markdown."""
-    tile = {"TILE_H": place_cuda.TILE_H, "TILE_W": place_cuda.TILE_W, "out_x": 1, "HELD": 1}
+    tile = {"TILE_H": placed_cuda.TILE_H, "TILE_W": placed_cuda.TILE_W, "out_x": 1, "HELD": 1}
     picture = {**PLACED, "textures": "*u8", "out": "*u8"}
     kinds = {"colour": (0, 0), "texture": (1, 0), "texture and colour": (1, 1)}  # SHOWN and ADDS
     addresses = {**PLACED, "index": "*i64", "epoch": "*i64", "rows": "*i64", "ends": "*i32"}

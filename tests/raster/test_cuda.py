@@ -13,10 +13,10 @@ import triton.language as tl
 from test_agreement import ALLOWED, LOOKS, one_object, random_bank, scene_of
 
 import vsr
-from vsr import geometry
+from vsr import geometry, rng_cuda
 from vsr.errors import InputError
 from vsr.latents import latents
-from vsr.raster import Scene, fused_cpu, fused_cuda, place_cuda, reference
+from vsr.raster import Scene, fused_cpu, fused_cuda, placed_cuda, reference
 from vsr.recipe import PROGRESSION, Recipe, load_recipe
 from vsr.rng import Stream, below, uniform, words
 from vsr.textures.bank import TextureBank
@@ -47,13 +47,13 @@ def moved(scene, device):
 def _draw(out, uniforms, numbers, k0, k1, index, epoch, n, STREAM: tl.constexpr):
     element = tl.arange(0, 64)
     at = out + 4 * element
-    w0, w1, w2, w3 = place_cuda.words(k0, k1, STREAM, element, tl.load(index), tl.load(epoch))
+    w0, w1, w2, w3 = rng_cuda.words(k0, k1, STREAM, element, tl.load(index), tl.load(epoch))
     tl.store(at, w0)
     tl.store(at + 1, w1)
     tl.store(at + 2, w2)
     tl.store(at + 3, w3)
-    tl.store(uniforms + element, place_cuda.uniform(w0))
-    tl.store(numbers + element, place_cuda.below(w0, n))
+    tl.store(uniforms + element, rng_cuda.uniform(w0))
+    tl.store(numbers + element, rng_cuda.below(w0, n))
 
 
 @pytest.mark.parametrize("seed", [0, 1, SEED, 2**64 - 1])
@@ -141,7 +141,7 @@ def test_a_scene_of_no_objects_is_black(cuda):
 @pytest.mark.parametrize("nearly", ["covered", "missed"])
 def test_tiles_that_are_nearly_covered_or_missed(cuda, circle, nearly):
     """Outlines that leave a few pixels of a tile free, or touch only a few: neither is taken for all or none."""
-    count, (height, width) = 40, (place_cuda.TILE_H, place_cuda.TILE_W)
+    count, (height, width) = 40, (placed_cuda.TILE_H, placed_cuda.TILE_W)
     generator = torch.Generator().manual_seed(0)
     turn, slack = torch.rand(2, count, dtype=torch.float64, generator=generator)
     center = torch.rand(count, 2, dtype=torch.float64, generator=generator) * 120 - 50
@@ -196,7 +196,7 @@ def test_channels_may_lie_a_gigabyte_apart(cuda):
 def test_parts_give_the_same_clips(cuda, monkeypatch):
     recipe = replace(load_recipe("acc_shapes"), **FEW)
     whole = drawn_on(cuda, recipe, index=[1, 2, 3], epoch=[0, 0, 5], num_frames=1)
-    monkeypatch.setattr(fused_cuda, "_WORK_AT_LEAST", 2 * place_cuda.Placed.empty(1, 1, 40, 40, 40, "meta").nbytes)
+    monkeypatch.setattr(fused_cuda, "_WORK_AT_LEAST", 2 * placed_cuda.Placed.empty(1, 1, 40, 40, 40, "meta").nbytes)
     monkeypatch.setattr(fused_cuda, "_WORK_SHARE", 0)
     out = torch.empty(5, 3, 1, 40, 40, dtype=torch.uint8, device=cuda)
     parts = [part for part, _ in fused_cuda._parts(out, 40, 1)]
@@ -213,7 +213,7 @@ def test_work_memory_is_what_it_says(videos, side, objects):
     parts = list(fused_cuda._parts(out, objects, 1))
     assert sum(part.stop - part.start for part, _ in parts) == videos
     assert len({part.stop - part.start for part, _ in parts[:-1]}) <= 1
-    whole = place_cuda.Placed.empty(max(part.stop - part.start for part, _ in parts), 16, objects, side, side, "meta")
+    whole = placed_cuda.Placed.empty(max(part.stop - part.start for part, _ in parts), 16, objects, side, side, "meta")
     assert whole.nbytes <= max(0.1 * out.numel(), 4 * 2**20)
     assert (len(parts) == 1) == (videos < 16 or side == 224)  # the paper's clips take two launches, however many
 

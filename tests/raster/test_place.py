@@ -82,18 +82,20 @@ def test_objects_on_the_cpu(name):
 @pytest.mark.parametrize("name", recipe_names())
 def test_objects_on_cuda(cuda, name):
     place_cuda = pytest.importorskip("vsr.raster.place_cuda", reason="Triton comes with torch for CUDA")
+    from vsr.raster import placed_cuda
+
     recipe, _, _, _, scene, touches = expected(name)
-    placed = place_cuda.Placed.empty(1, FRAMES, recipe.num_drawn, SIZE, SIZE, cuda)
+    placed = placed_cuda.Placed.empty(1, FRAMES, recipe.num_drawn, SIZE, SIZE, cuda)
     rows = torch.arange(recipe.texture_pool, device=cuda) if recipe.textured else None
     tables = place_cuda.tables(recipe, SIZE, cuda)
     place_cuda.place_clips(recipe, tables, SEED, INDEX.to(cuda), EPOCH.to(cuda), STRIDE, SIZE, rows, placed)
-    placed = place_cuda.Placed(*(t.cpu() for t in placed))
+    placed = placed_cuda.Placed(*(t.cpu() for t in placed))
 
     bits = placed.near[..., None] >> torch.arange(32) & 1  # (1, T, tiles, words, 32), front to back
     near = bits.flatten(-2)[..., : recipe.num_drawn].flip(-1).bool()
-    columns = -(-SIZE // place_cuda.TILE_W)
+    columns = -(-SIZE // placed_cuda.TILE_W)
     center, reach = scene.output_from_unit[..., 2], scene.output_from_unit[..., :2].norm(dim=-1)
-    for axis, side in enumerate((place_cuda.TILE_W, place_cuda.TILE_H)):
+    for axis, side in enumerate((placed_cuda.TILE_W, placed_cuda.TILE_H)):
         tiles = near[:, :, :columns] if axis == 0 else near[:, :, columns:]
         first = side * torch.arange(tiles.shape[2])[:, None]
         low, high = ((center + way * reach)[:, :, None, :, axis] for way in (-1, 1))
@@ -111,7 +113,7 @@ def test_objects_on_cuda(cuda, name):
         assert torch.equal(placed.frame.long(), scene.frame)
         torch.testing.assert_close(texels.contiguous().view(torch.float32), scene.texels.float())
     polygon = ~scene.outlines.circle
-    assert torch.equal(outline == place_cuda.CIRCLE, ~polygon)
+    assert torch.equal(outline == placed_cuda.CIRCLE, ~polygon)
     normal, d = scene.outlines.edges[polygon][..., :2], scene.outlines.edges[polygon][..., 2]
     assert torch.equal(outline[polygon], ((d < 0).int() << torch.arange(4, dtype=torch.int32)).sum(-1).int())
     found = placed.edges.unflatten(-1, (4, 2))[polygon] * d.abs().clamp(min=2.0**-30)[..., None].float()
@@ -121,8 +123,10 @@ def test_objects_on_cuda(cuda, name):
 def test_matrices_on_cuda_after_many_frames(cuda):
     """A frame's rotation follows from the one before."""
     place_cuda = pytest.importorskip("vsr.raster.place_cuda", reason="Triton comes with torch for CUDA")
+    from vsr.raster import placed_cuda
+
     recipe, frames = replace(load_recipe("acc_shapes"), num_objects=32, speed=(0.0, 0.0), acceleration=(0.0, 0.0)), 100
-    placed = place_cuda.Placed.empty(1, frames, 32, SIZE, SIZE, cuda)
+    placed = placed_cuda.Placed.empty(1, frames, 32, SIZE, SIZE, cuda)
     tables = place_cuda.tables(recipe, None, cuda)
     place_cuda.place_clips(recipe, tables, SEED, INDEX.to(cuda), EPOCH.to(cuda), 1, SIZE, None, placed)
     drawn, time, box = render._clips(recipe, SEED, INDEX, EPOCH, frames, 1, SIZE, False)

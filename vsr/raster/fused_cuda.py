@@ -23,18 +23,8 @@ import triton.language as tl
 from torch import Tensor
 
 from vsr.raster import Scene
-from vsr.raster.place_cuda import (
-    CIRCLE,
-    LAUNCH,
-    TILE_H,
-    TILE_W,
-    WORD,
-    Placed,
-    load_pair,
-    place_clips,
-    place_scene,
-    tables,
-)
+from vsr.raster.place_cuda import LAUNCH, place_clips, place_scene, tables
+from vsr.raster.placed_cuda import CIRCLE, TILE_H, TILE_W, WORD, Placed, load_pair
 from vsr.recipe import Recipe
 
 _WORK_SHARE, _WORK_AT_LEAST = 0.1, 4 * 2**20  # of the output's bytes; bytes

@@ -1,4 +1,4 @@
-"""Where every object is and what it looks like, on CUDA: addresses, or a scene, to :class:`Placed`, in one launch.
+"""Where every object is and what it looks like, on CUDA: addresses, or a scene, to ``Placed``, in one launch.
 
 ``vsr.latents`` and ``vsr.geometry`` once more, as Triton: an address becomes a matrix inside one kernel, and nothing in
 between is ever stored. The draws are bit-equal (integers, 24-bit uniforms and look-ups); the float64 values agree to
@@ -16,17 +16,15 @@ from torch import Tensor
 
 from vsr.geometry import crop_boxes
 from vsr.latents import ASIDE, SHAPES
-from vsr.raster import MIN_AREA, Scene
+from vsr.raster import Scene
+from vsr.raster.placed_cuda import CIRCLE, WORD, Placed, store_edge, store_frame, store_pair
 from vsr.recipe import Recipe, radius_table
 from vsr.rng import Stream
+from vsr.rng_cuda import below, uniform, words
 
-TILE_H, TILE_W = 16, 32  # px; one warp paints one tile (vsr.raster.fused_cuda)
-WORD = 32  # objects placed by one program; their bits are one word of a set
-CIRCLE = 16  # as an outline; a polygon has a bit for each of its four edges
 LAUNCH = {"num_warps": 1, "enable_fp_fusion": True}  # multiply-add; what must be bit-equal is integers
 
-_MIN_AREA = tl.constexpr(MIN_AREA)
-_TILE_H, _TILE_W, _WORD, _CIRCLE = (tl.constexpr(k) for k in (TILE_H, TILE_W, WORD, CIRCLE))
+_WORD, _CIRCLE = tl.constexpr(WORD), tl.constexpr(CIRCLE)
 _PI = tl.constexpr(math.pi)
 _RADII = tl.constexpr(200)
 _S = {s.name: tl.constexpr(int(s)) for s in Stream}
@@ -36,48 +34,6 @@ _ROTATION, _SCALE, _SHEAR, _TEXTURE = (_S[n] for n in ("ROTATION", "SCALE", "SHE
 _DURATION, _CLIP, _BACKGROUND = _S["DURATION"], _S["CLIP"], _S["BACKGROUND"]
 _ASIDE = tl.constexpr(ASIDE)
 _IS_BACKGROUND = tl.constexpr(SHAPES.index("background"))
-
-
-class Placed(NamedTuple):
-    """What the painter reads: the work memory of B videos.
-
-    Attributes:
-        matrix: float32 (B, T, N, 6), each object's output -> unit frame, row by row.
-        near: int32 (B, T, columns + rows, N / 32 rounded up), which objects' bounds touch each column and each row of
-            tiles: bit j of word k is object N - 1 - 32 k - j, so that they stand front to back.
-        edges: float32 (B, N, 8), the four half-planes nx x + ny y <= d as (nx, ny) / abs(d), so that d is 1 or -1 (see
-            :func:`_store_edge`); not written for circles.
-        look: int32 (B, N, 4), the row of its texture, -1 where it has none; texels per unit of the unit frame, as a
-            float32; its colour, R + 256 G + 65536 B; its outline, CIRCLE or bit k where edge k has the d -1. The first
-            two only with textures.
-        frame: int32 (B, T), added to the rows.
-    """
-
-    matrix: Tensor
-    near: Tensor
-    edges: Tensor
-    look: Tensor
-    frame: Tensor
-
-    @classmethod
-    def empty(
-        cls, videos: int, frames: int, objects: int, height: int, width: int, device: torch.device | str
-    ) -> "Placed":
-        """Room for so many in a drawing of so many px, not yet written."""
-
-        def room(*shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
-            return torch.empty(videos, *shape, dtype=dtype, device=device)
-
-        tiles = triton.cdiv(width, TILE_W) + triton.cdiv(height, TILE_H)
-        return cls(
-            room(frames, objects, 6, dtype=torch.float32), room(frames, tiles, triton.cdiv(objects, WORD)),
-            room(objects, 8, dtype=torch.float32), room(objects, 4), room(frames),
-        )  # fmt: skip
-
-    @property
-    def nbytes(self) -> int:
-        """All of it."""
-        return sum(t.nbytes for t in self)
 
 
 class Tables(NamedTuple):
@@ -161,42 +117,6 @@ def place_scene(scene: Scene, height: int, width: int, placed: Placed) -> None:
 
 
 @triton.jit
-def load_pair(at, mask):
-    """Two float32 that stand side by side."""
-    both = tl.load(at.to(tl.pointer_type(tl.int64), bitcast=True), mask)
-    return both.to(tl.int32).to(tl.float32, bitcast=True), (both >> 32).to(tl.int32).to(tl.float32, bitcast=True)
-
-
-@triton.jit
-def _store_pair(at, first, second, mask):
-    """Two numbers of 32 bits side by side."""
-    first, second = first.to(tl.uint32, bitcast=True).to(tl.int64), second.to(tl.uint32, bitcast=True).to(tl.int64)
-    tl.store(at.to(tl.pointer_type(tl.int64), bitcast=True), first | (second << 32), mask)
-
-
-@triton.jit
-def words(k0, k1, stream: tl.constexpr, element, index, epoch):
-    """``vsr.rng.words``: four uint32 blocks."""
-    zero = element * 0
-    return tl.random.philox_impl(
-        element.to(tl.uint32), (zero + stream).to(tl.uint32), (zero + index).to(tl.uint32),
-        (zero + epoch).to(tl.uint32), (zero + k0).to(tl.uint32), (zero + k1).to(tl.uint32), 10,
-    )  # fmt: skip
-
-
-@triton.jit
-def below(word, n):
-    """``vsr.rng.below``."""
-    return ((word.to(tl.int64) * n) >> 32).to(tl.int32)
-
-
-@triton.jit
-def uniform(word):
-    """``vsr.rng.uniform``, as float64."""
-    return (word >> 8).to(tl.float32).to(tl.float64) * 5.9604644775390625e-08
-
-
-@triton.jit
 def _span(word, spans, row: tl.constexpr):
     return tl.load(spans + 2 * row) + uniform(word) * tl.load(spans + 2 * row + 1)
 
@@ -249,82 +169,6 @@ def _edge(here, there, background):
     return tl.cos(middle), tl.sin(middle), d
 
 
-@triton.jit
-def _store_edge(at, nx, ny, d, mask):
-    """Store a half-plane with d as 1 or -1, moved out by as much as float32 may round it in: points on it stay inside.
-
-    Returns:
-        1 where d is -1.
-    """
-    scale = 1 / tl.maximum(tl.abs(d + tl.abs(d) * 2.0**-22), 2.0**-30)  # d = 0 is taken for 2^-30
-    _store_pair(at, (nx * scale).to(tl.float32), (ny * scale).to(tl.float32), mask)
-    return tl.where(d < 0, 1, 0)
-
-
-@triton.jit
-def _store_six(at, x0, y0, d0, x1, y1, d1, mask):
-    """Six numbers in a row, as float32."""
-    _store_pair(at, x0.to(tl.float32), y0.to(tl.float32), mask)
-    _store_pair(at + 2, d0.to(tl.float32), x1.to(tl.float32), mask)
-    _store_pair(at + 4, y1.to(tl.float32), d1.to(tl.float32), mask)
-
-
-@triton.jit
-def _store_frame(matrix, near, at, n, N, a, b, x, c, d, y, height, width, mask):
-    """Invert output-from-unit (a, b, x; c, d, y) of objects n and store it, and which tiles their bounds touch."""
-    words = tl.num_programs(1)
-    near += at * (tl.cdiv(width, _TILE_W) + tl.cdiv(height, _TILE_H)) * words + tl.program_id(1)
-    ex, ey = tl.sqrt(a * a + b * b), tl.sqrt(c * c + d * d)
-    det = a * d - b * c
-    touches = (x + ex > 0) & (x - ex < width) & (y + ey > 0) & (y - ey < height) & (tl.abs(det) > _MIN_AREA)
-    inverse = 1 / tl.where(touches, det, 1.0)
-    p, q, r, s = d * inverse, -b * inverse, -c * inverse, a * inverse
-    u, w = -(p * x + q * y), -(r * x + s * y)
-    _store_six(matrix + (at * N + n) * 6, p, q, u, r, s, w, mask)
-    x0, x1 = _tiles(x - ex, x + ex, width, _TILE_W)
-    y0, y1 = _tiles(y - ey, y + ey, height, _TILE_H)
-    columns, rows = tl.cdiv(width, _TILE_W), tl.cdiv(height, _TILE_H)
-    lane = tl.arange(0, _WORD)
-    for first in range(0, columns + rows, _WORD):
-        bits = _between(x0 - first, x1 - first) | _between(y0 + columns - first, y1 + columns - first)
-        bits = _transposed(tl.where(touches & mask, bits, 0).to(tl.uint32))
-        tl.store(near + (first + lane) * words, bits.to(tl.int32, bitcast=True), first + lane < columns + rows)
-
-
-@triton.jit
-def _tiles(low, high, side, TILE: tl.constexpr):
-    """The first tile that bounds touch along an axis, and the one after the last."""
-    low, high = tl.minimum(tl.maximum(low, 0.0), side - 1.0), tl.minimum(tl.maximum(high, 0.0), side - 1.0)
-    return (low * (1 / TILE)).to(tl.int32), (high * (1 / TILE)).to(tl.int32) + 1
-
-
-@triton.jit
-def _between(first, end):
-    """Bits ``first`` .. ``end`` - 1 of a word."""
-    first, end = tl.minimum(tl.maximum(first, 0), _WORD), tl.minimum(tl.maximum(end, 0), _WORD)
-    one = tl.full([_WORD], 1, tl.int64)
-    return (one << end) - (one << first)
-
-
-@triton.jit
-def _transposed(bits):
-    """Bit j of word i becomes bit i of word j, of 32 words in a warp (Hacker's Delight, 7-3)."""
-    lane = tl.arange(0, _WORD)
-    bits = _exchanged(bits, lane, 16, 0x0000FFFF)
-    bits = _exchanged(bits, lane, 8, 0x00FF00FF)
-    bits = _exchanged(bits, lane, 4, 0x0F0F0F0F)
-    bits = _exchanged(bits, lane, 2, 0x33333333)
-    return _exchanged(bits, lane, 1, 0x55555555)
-
-
-@triton.jit
-def _exchanged(bits, lane, STEP: tl.constexpr, LOW: tl.constexpr):
-    """Exchange blocks of STEP x STEP bits with the thread STEP away."""
-    other, lower = tl.gather(bits, lane ^ STEP, 0), (lane & STEP) == 0
-    kept, taken = tl.where(lower, LOW, LOW << STEP), tl.where(lower, LOW << STEP, LOW)
-    return (bits & kept.to(tl.uint32)) | (tl.where(lower, other << STEP, other >> STEP) & taken.to(tl.uint32))
-
-
 @triton.jit(do_not_specialize=["k0", "k1", "SPAN", "STRIDE"])
 def _place_clips(
     matrix, near, edges, look, frame, index, epoch, spans, ends, radii, boxes, rows,
@@ -367,7 +211,7 @@ def _place_clips(
         first = video // EPOCH * WINDOW % POOL
         shown = mask & (tl.where(back, BACK_TEXTURE, OBJECT_TEXTURE) != 0)
         row = tl.load(rows + first + below(tl.where(back, b3, w0), WINDOW), shown, -1).to(tl.int32)
-        _store_pair(look, row, tl.where(back, TEXELS * 0.5, radius * TEXELS / (2 * FRAME)).to(tl.float32), mask)
+        store_pair(look, row, tl.where(back, TEXELS * 0.5, radius * TEXELS / (2 * FRAME)).to(tl.float32), mask)
         period = tl.maximum(2 * MOVES - 2, 1)
         for f in range(T):  # vsr.latents.texture_frame
             step = (start + STRIDE * f) % period
@@ -380,12 +224,12 @@ def _place_clips(
         w0, w1, w2, w3 = words(k0, k1, _ANGLE, n, video, 0)
         h0, h1, h2, h3 = _angles(shape, uniform(w0), uniform(w1), uniform(w2), uniform(w3))
         polygon, corner = mask & (shape != 0), edges + 8 * (v * N + place)
-        signs = _store_edge(corner, *_edge(h0, h1, back), polygon)
-        signs |= _store_edge(corner + 2, *_edge(h1, h2, back), polygon) << 1
-        signs |= _store_edge(corner + 4, *_edge(h2, h3, back), polygon) << 2
-        signs |= _store_edge(corner + 6, *_edge(h3, h0 + 2 * _PI, back), polygon) << 3
+        signs = store_edge(corner, *_edge(h0, h1, back), polygon)
+        signs |= store_edge(corner + 2, *_edge(h1, h2, back), polygon) << 1
+        signs |= store_edge(corner + 4, *_edge(h2, h3, back), polygon) << 2
+        signs |= store_edge(corner + 6, *_edge(h3, h0 + 2 * _PI, back), polygon) << 3
         outline = tl.where(polygon, signs, outline)
-    _store_pair(look + 2, rgb, outline, mask)
+    store_pair(look + 2, rgb, outline, mask)
 
     # how it moves: vsr.geometry.frame_from_unit, then the camera
     w0, w1, _, _ = words(k0, k1, _POSITION, n, video, 0)
@@ -418,7 +262,7 @@ def _place_clips(
         kx, ky = shear_x * t, shear_y * t
         a, b, c, d = sx * cos, -sy * sin, sx * sin, sy * cos
         at = v * T + f
-        _store_frame(
+        store_frame(
             matrix, near, at, place, N,
             zoom_x * (a + b * ky), zoom_x * (a * kx + b), zoom_x * (center_x + far * way_x - left),
             zoom_y * (c + d * ky), zoom_y * (c * kx + d), zoom_y * (center_y + far * way_y - top),
@@ -443,20 +287,20 @@ def _place_scene(
     for k in tl.static_range(4):
         edge = scene_edges + 12 * of + 3 * k
         nx, ny, d = tl.load(edge, polygon, 0), tl.load(edge + 1, polygon, 0), tl.load(edge + 2, polygon, 0)
-        outline |= _store_edge(edges + 8 * of + 2 * k, nx, ny, d, polygon) << k
+        outline |= store_edge(edges + 8 * of + 2 * k, nx, ny, d, polygon) << k
     if TEXTURED:
         row = tl.load(scene_texture + of, mask, 0).to(tl.int32)
-        _store_pair(look + of * 4, row, tl.load(scene_texels + of, mask, 0).to(tl.float32), mask)
+        store_pair(look + of * 4, row, tl.load(scene_texels + of, mask, 0).to(tl.float32), mask)
     rgb = tl.load(scene_color + of * 3, mask, 0).to(tl.int32)
     rgb |= tl.load(scene_color + of * 3 + 1, mask, 0).to(tl.int32) << 8
     rgb |= tl.load(scene_color + of * 3 + 2, mask, 0).to(tl.int32) << 16
-    _store_pair(look + of * 4 + 2, rgb, outline, mask)
+    store_pair(look + of * 4 + 2, rgb, outline, mask)
     for f in range(T):
         at = v * T + f
         if TEXTURED:
             tl.store(frame + at + n * 0, tl.load(scene_frame + at + n * 0).to(tl.int32), n == 0)
         m = scene_matrix + (at * N + n) * 6
-        _store_frame(
+        store_frame(
             matrix, near, at, n, N,
             tl.load(m, mask, 0), tl.load(m + 1, mask, 0), tl.load(m + 2, mask, 0),
             tl.load(m + 3, mask, 0), tl.load(m + 4, mask, 0), tl.load(m + 5, mask, 0),
