@@ -177,6 +177,27 @@ def test_torchscript_that_reaches_files_is_not_run(tmp_path):
         i3d(scripted(Reads(), tmp_path / "reads.pt"))
 
 
+@pytest.mark.parametrize(
+    ("packing", "said"), [("password", "encrypted"), ("unknown", "compression method"), ("damaged", "decompressing")]
+)
+def test_torchscript_that_cannot_be_unpacked_is_refused(tmp_path, packing, said):
+    path = tmp_path / "packed.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if packing == "damaged" else zipfile.ZIP_STORED) as archive:
+        archive.writestr("code/a.py", "import os\n" * 50)
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\1\2")  # its central directory
+    if packing == "password":
+        content[6] |= 1
+        content[entry + 8] |= 1
+    elif packing == "unknown":
+        content[8] = content[entry + 10] = 9
+    else:
+        content[42:46] = b"\xff" * 4
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"is not the TorchScript file of an I3D.*{said}"):
+        i3d(path)
+
+
 @pytest.fixture(scope="module")
 def bomb(tmp_path_factory):
     """A file of ``torch.save`` with zeros put into it, a thousand times smaller than they are."""

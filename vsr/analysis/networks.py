@@ -8,6 +8,7 @@ import pickle
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -151,7 +152,7 @@ def _must_keep_off_files(path: Path, digest: str) -> None:
             for name in archive.namelist():
                 if name.endswith(".py") and (found := _FILES.search(archive.read(name))):
                     raise ValueError(f"its program calls {found[1].decode()}, which reaches files, so it isn't run")
-    except (ValueError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (ValueError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: a password
         raise _wrong(path, digest, wanted, error) from error
 
 
