@@ -247,7 +247,7 @@ def killed(folder, path, *words):
     process = start(folder, path, *words)
     try:
         until = time.monotonic() + 900
-        while not ((folder / path).exists() and any(v.startswith(f"{step} ") for v in visits(folder, path))):
+        while not ((folder / path).exists() and f"\n{step} " in (folder / path).read_text()):
             assert process.poll() is None, (folder / f"{path}.log").read_text()
             assert time.monotonic() < until
             time.sleep(0.01)

@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -160,6 +162,20 @@ def test_a_worker_that_is_gone_with_what_it_had_made_is_named():
     finally:
         signal.signal(signal.SIGCHLD, handler)
     assert f"DataLoader worker (pid {worker.pid}) exited unexpectedly: it" in remedy(stopped.value, None, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tensors are handed over in another way")
+def test_a_worker_that_ends_while_its_lost_connection_is_looked_into_is_named(monkeypatch):
+    """torch raises its error from the signal, which comes amid the callback then."""
+    batches = iter(DataLoader(Numbers(), num_workers=1, multiprocessing_context="fork"))
+    (worker,) = batches._workers
+    monkeypatch.setattr(worker, "join", time.sleep)  # a real one may see the end before the signal comes
+    monkeypatch.setattr(batches._data_queue, "get", Mock(side_effect=ConnectionResetError(104, "reset by peer")))
+    with pytest.raises(ConnectionResetError) as stopped:
+        next(batches)
+    threading.Timer(0.3, worker.kill).start()
+    Faults().on_exception(None, None, stopped.value)
+    assert f"DataLoader worker (pid {worker.pid}) is killed by signal: Killed: it" in str(stopped.value.__cause__)
 
 
 @pytest.mark.parametrize(

@@ -43,12 +43,19 @@ class Faults(Callback):
         """Add remedy and state to the error; of an interruption, say the state."""
         if isinstance(exception, Exception):
             known = self._begun or not isinstance(exception, torch.OutOfMemoryError)  # what fits is tried by training
-            if known and _unexplained(exception) and (said := remedy(exception, trainer, pl_module)):
+            if known and _unexplained(exception) and (said := self._remedy(exception, trainer, pl_module)):
                 exception.__cause__ = InputError(said)
             if self._begun and trainer.is_global_zero:
                 exception.add_note(_state(trainer))
         elif self._begun:
             rank_zero_info(_state(trainer))
+
+    @staticmethod
+    def _remedy(exception: Exception, trainer: Trainer, module: LightningModule) -> str | None:
+        try:
+            return remedy(exception, trainer, module)
+        except RuntimeError as signalled:  # torch's of a process that has ended, which it raises wherever we are
+            return remedy(signalled, trainer, module)
 
 
 def _behind(error: BaseException | None) -> Iterator[BaseException]:
