@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from vsr.data.decode import measure, read_frames
+from vsr.data.decode import METADATA, measure, read_frames
 from vsr.data.sampling import train_frames
 
 environment.PACKAGES = ("av", "torchcodec", "numpy")
@@ -55,7 +55,7 @@ def make(path: Path, codec: str, options: dict[str, str], frames: int, height: i
 
 def plain(path: Path, pick: Pick) -> NDArray[np.uint8]:
     """Everything is decoded, then frames are picked."""
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with av.open(str(path), **METADATA) as container:
         context = container.streams.video[0].codec_context
         context.thread_type, context.thread_count = "SLICE", 1
         frames = list(container.decode(video=0))

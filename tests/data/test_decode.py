@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vsr.data import decode
-from vsr.data.decode import measure, read_frames, turn
+from vsr.data.decode import METADATA, measure, read_frames, turn
 from vsr.errors import InputError
 
 DATA = Path(os.environ.get("VSR_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
@@ -172,7 +172,7 @@ def drifting(count: int = FRAMES, height: int = 48, width: int = 64) -> list[NDA
 def plainly(path: Path) -> list[NDArray[np.uint8]]:
     """Every frame up to the first that is damaged, decoded from the start with nothing of ours but the turning."""
     frames: list[NDArray[np.uint8]] = []
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with av.open(str(path), **METADATA) as container:
         try:
             for frame in container.decode(video=0):
                 rgb = frame.reformat(format="rgb24", threads=1).to_ndarray()

@@ -85,7 +85,7 @@ def _through(
     cell: Cell, encoder: VideoCodecContext, decoder: VideoCodecContext, frames: Iterable[Frame]
 ) -> Iterator[Frame]:
     size: tuple[int, ...] = ()
-    reformatter = VideoReformatter()
+    reformatter, name = VideoReformatter(), encoder.name  # PyAV 19 ends the process when a refused encoder is asked
     taken = given = 0
     try:
         for frame in frames:
@@ -114,12 +114,12 @@ def _through(
                 given += 1
     except av.FFmpegError as error:
         raise InputError(
-            f"{cell.perturbation} can't code {size[1]} x {size[0]} px with {encoder.name} ({error.strerror}): "
+            f"{cell.perturbation} can't code {size[1]} x {size[0]} px with {name} ({error.strerror}): "
             "resize them, or leave this perturbation out"
         ) from error
     if given != taken:
         raise InputError(
-            f"{cell.perturbation}: {taken} frames went into {encoder.name} and {given} came out: this FFmpeg "
+            f"{cell.perturbation}: {taken} frames went into {name} and {given} came out: this FFmpeg "
             f"({av.ffmpeg_version_info}) can't be used, install PyAV's own wheel"
         )
 

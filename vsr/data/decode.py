@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
@@ -37,6 +37,8 @@ VIDEO_ENDINGS = (
     ".vob", ".webm", ".wmv",
 )  # fmt: skip
 """How the names of video files end, in small letters, where a folder has others beside them."""
+METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""To open HMDB51's files, which have metadata that is not UTF-8; PyAV 19 takes it as it is, without an option."""
 
 _REMEDY = "copy or download it again, or take it off the list"
 _KEPT = 64 * 2**20  # bytes of packets kept in memory; of larger files they are read a second time
@@ -337,8 +339,7 @@ def _packets(path: Path, container: InputContainer) -> Iterator[av.Packet[VideoS
 def _open(path: Path) -> Iterator[InputContainer]:
     """An open container with a video stream; it is closed whatever happens."""
     try:
-        # HMDB51 has files whose metadata is not UTF-8.
-        container = av.open(str(path), metadata_errors="ignore")
+        container = av.open(str(path), **METADATA)
     except av.FFmpegError as error:
         raise InputError(f"{path}: {_trouble(path, error)}") from error
     with container:
