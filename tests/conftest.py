@@ -26,6 +26,15 @@ import lightning  # noqa: E402, F401  It logs to the standard error of this mome
 
 if importlib.util.find_spec("triton") is None:  # it comes with torch for CUDA
     collect_ignore = ["raster/test_cuda.py", "raster/test_compiled.py"]
+else:
+    from triton.runtime import interpreter
+
+    def _patch(tensor, scope, patch=interpreter._patch_lang_tensor):
+        """As Triton 3.8's: the interpreter of 3.6 (torch 2.11) makes numbers of arrays in a way NumPy 2.5 refuses."""
+        patch(tensor, scope)
+        tensor.__index__ = lambda self: int(self.handle.data.squeeze())
+
+    interpreter._patch_lang_tensor = _patch
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,6 @@ def stub_i3d(tmp_path_factory) -> Path:
             return torch.cat([first, x.amin(dim=[1, 2, 3, 4])[:, None], x.amax(dim=[1, 2, 3, 4])[:, None]], dim=1)
 
     path = tmp_path_factory.mktemp("weights") / "i3d_torchscript.pt"
-    with pytest.warns(FutureWarning):
+    with pytest.warns((DeprecationWarning, FutureWarning)):
         torch.jit.script(Stub()).save(str(path))
     return path

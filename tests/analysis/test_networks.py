@@ -64,7 +64,7 @@ class TestI3d:
         (tmp_path / "i3d.pt").write_bytes(b"no network")
         with pytest.raises(InputError, match=r"i3d\.pt \(SHA-256 [0-9a-f]{16}…\) is not the TorchScript"):
             i3d(tmp_path / "i3d.pt")
-        with pytest.warns(FutureWarning):
+        with pytest.warns((DeprecationWarning, FutureWarning)):
             torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "linear.pt"))
         with pytest.raises(InputError, match=r"linear\.pt \(SHA-256 .* is not the TorchScript file of an I3D"):
             i3d(tmp_path / "linear.pt")
