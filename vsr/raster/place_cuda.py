@@ -52,7 +52,7 @@ class Tables(NamedTuple):
     boxes: Tensor
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=1024)  # more than the recipes of any mixture: to make them is to wait for the device
 def tables(recipe: Recipe, crop: int | None, device: torch.device) -> Tables:
     """The tables for clips of ``crop`` px, or of the whole frame where it is None."""
     spans = torch.tensor(
