@@ -72,7 +72,7 @@ def filmed(path: Path) -> Frames:
 def reference(name: str) -> Callable[..., NDArray[np.uint8]]:
     """UCF101-P's function; for motion blur, its loop where ImageMagick is missing."""
     if name == "motion_blur" and importlib.util.find_spec("wand") is None:
-        return slow.motion_loop
+        return lambda frame, severity, random, angle: slow.motion_loop(frame, severity, angle)
     return getattr(slow, name)
 
 
