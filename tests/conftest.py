@@ -1,5 +1,6 @@
 """What tests share: real data where it is, one torch thread for small tensors, and a stand-in for a missing GPU."""
 
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -26,11 +27,11 @@ import lightning  # noqa: E402, F401  It logs to the standard error of this mome
 
 if importlib.util.find_spec("triton") is None:  # it comes with torch for CUDA
     collect_ignore = ["raster/test_cuda.py", "raster/test_compiled.py"]
-else:
+elif tuple(map(int, importlib.metadata.version("triton").split(".")[:2])) < (3, 8):
     from triton.runtime import interpreter
 
     def _patch(tensor, scope, patch=interpreter._patch_lang_tensor):
-        """As Triton 3.8's: the interpreter of 3.6 (torch 2.11) makes numbers of arrays in a way NumPy 2.5 refuses."""
+        """As in Triton 3.8: the interpreter of 3.6 (torch 2.11) makes numbers of arrays in a way NumPy 2.5 refuses."""
         patch(tensor, scope)
         tensor.__index__ = lambda self: int(self.handle.data.squeeze())
 

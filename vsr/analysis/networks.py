@@ -94,8 +94,8 @@ def i3d(path: Path, device: torch.device | str = "cpu") -> Network:
     digest = _sha256(path)
     _must_keep_off_files(path, digest)
     with warnings.catch_warnings():
-        for deprecated in (DeprecationWarning, FutureWarning):  # torch.jit is, by 2.11 and 2.14, but the file is so
-            warnings.simplefilter("ignore", deprecated)
+        for kind in (DeprecationWarning, FutureWarning):  # torch.jit is deprecated, but the file is what it is
+            warnings.simplefilter("ignore", kind)
         try:
             network = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call, unused-ignore]
         except _BAD as error:
