@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,11 +168,17 @@ def test_a_worker_that_ends_while_its_lost_connection_is_looked_into_is_named(mo
     """torch raises its error from the signal, which comes amid the callback then."""
     batches = iter(DataLoader(Numbers(), num_workers=1, multiprocessing_context="fork"))
     (worker,) = batches._workers
-    monkeypatch.setattr(worker, "join", time.sleep)  # a real one may see the end before the signal comes
+
+    def ends(_):
+        worker.kill()
+        os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+        for _ in range(1000):  # s / 100, until the signal is handled; a real join may take the end from it
+            time.sleep(0.01)
+
+    monkeypatch.setattr(worker, "join", ends)
     monkeypatch.setattr(batches._data_queue, "get", Mock(side_effect=ConnectionResetError(104, "reset by peer")))
     with pytest.raises(ConnectionResetError) as stopped:
         next(batches)
-    threading.Timer(0.3, worker.kill).start()
     Faults().on_exception(None, None, stopped.value)
     assert f"DataLoader worker (pid {worker.pid}) is killed by signal: Killed: it" in str(stopped.value.__cause__)
 
