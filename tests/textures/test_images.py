@@ -290,6 +290,15 @@ def test_a_pool_with_too_many_unreadable_images_is_refused(tmp_path):
             ImagePool(place).read(torch.tensor([0]), SIZE)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_refusal_names_images_in_the_order_of_the_folder(tmp_path, first):
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    pool = ImagePool(tmp_path)
+    with pytest.raises(InputError, match=r"2 of the 2 images .*'a\.png' .*'b\.png' "):
+        pool.read(torch.tensor([first]), SIZE)  # meets the other one next
+
+
 def test_numbers_outside_the_pool_are_refused(tmp_path):
     fill(tmp_path, 3)
     for k in (3, -1):

@@ -204,7 +204,7 @@ class ImagePool:
             logger.warning("%s: image %r can't be read (%s), the next stands in for it", self.place, *image)
 
     def _refusal(self) -> InputError:
-        met = list(self._unreadable.values())
+        met = [image for _, image in sorted(self._unreadable.items())]  # not in the order in which threads met them
         named = ", ".join(f"{image.name!r} ({image.reason})" for image in met[:_NAMED])
         more = ", …" if len(met) > _NAMED else ""
         return InputError(
