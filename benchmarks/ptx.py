@@ -89,6 +89,7 @@ const char *launch(u32 nx, u32 ny, u32 nz, const u64 *params, const Span *tensor
 u64 *executed(void) { return times; }
 """
 _OWN = 64  # bytes of memory of its own that a thread has here
+_PASSED = 16  # bytes of a parameter or a result of a function, at most: a float and the quadrant of an angle
 _KNOWN = re.compile(
     r"bra(\.uni)?|ret|call\.uni|bar\.(warp\.)?sync|mov\.(pred|[bsuf]\d+)|cvta\.local\.u64"
     r"|shfl\.sync\.(idx|bfly|up)\.b32|redux\.sync\.(min|max|and|or|xor)\.[bsu]32"
@@ -125,19 +126,20 @@ class Unsupported(Exception):
 class _Function:
     """The C of one PTX function: registers become arrays over the threads, blocks of instructions cases of a switch."""
 
-    def __init__(self, name: str, text: str, constants: set[str], parameters: dict[str, str]) -> None:
+    def __init__(self, name: str, text: str, constants: set[str], parameters: list[str]) -> None:
         self.constants, self.is_kernel = constants, not parameters
-        self.kinds = dict(parameters)  # of parameters and registers
+        self.kinds: dict[str, str] = {}  # of registers
+        self.passed: list[str] = []  # parameters and results of the functions that are called
         self.blocks: list[list[str]] = [[]]
         self.labels: dict[str, int] = {}
         self._read(text)
         head = f"static void {name}(u32 bx, u32 by, u32 bz, u32 nx, u32 ny, u32 nz, const u64 *params) {{"
         head += "\n  const u32 active = ~0u;"
         if parameters:
-            given = "".join(f", u64 *{p}" for p in parameters)
+            given = "".join(f", u8 (*{p})[{_PASSED}]" for p in parameters)
             head = f"static void {name}(u32 active, u8 (*above)[{_OWN}]{given}) {{"
-        registers = (f"static {_type(kind)} {_c(r)}[32];" for r, kind in self.kinds.items() if r not in parameters)
-        self.head = [head, *registers]
+        registers = (f"static {_type(kind)} {_c(r)}[32];" for r, kind in self.kinds.items())
+        self.head = [head, *registers, *(f"static u8 {p}[32][{_PASSED}];" for p in self.passed)]
 
     def _read(self, text: str) -> None:
         """Sort statements into blocks; what a scope in braces declares gets names of its own."""
@@ -151,7 +153,10 @@ class _Function:
                 if label[1].startswith("$L__BB"):
                     self.labels[label[1]] = len(self.blocks)
                     self.blocks.append([])
-            elif declared := re.match(r"\.(?:reg|param) \.(\w+) (.*)", statement):
+            elif passed := _passed(statement):  # to or from a function that is called
+                scopes[-1] |= {name: f"{name}_{serial}" for name in passed}
+                self.passed += [f"{name}_{serial}" for name in passed]
+            elif declared := re.match(r"\.reg \.(\w+) (.*)", statement):
                 for one in declared[2].split(", "):
                     if many := re.fullmatch(r"(%\w+)<(\d+)>", one):
                         self.kinds |= {f"{many[1]}{k}": declared[1] for k in range(int(many[2]))}
@@ -277,13 +282,16 @@ class _Function:
         base = base.strip()
         registers = _operands(registers.strip("{} "))
         if space == "param":
-            if offset:
-                raise Unsupported(f"{place} in PTX: a part of a parameter")
             if self.is_kernel and (found := re.search(r"_param_(\d+)$", base)):
+                if offset:
+                    raise Unsupported(f"{place} in PTX: a part of a kernel's parameter")
                 return self._put(registers[0], kind, f"params[{found[1]}]")
+            if count > 1 or int(offset or 0) + size > _PASSED:
+                raise Unsupported(f"{'.'.join(op)} {place} in PTX: beyond a parameter, or several at once")
+            inside = f"{_c(base)}[l] + {int(offset or 0)}, "
             if load:
-                return self._put(registers[0], kind, f"{_c(base)}[l]")
-            return f"{_c(base)}[l] = {self._value(registers[0], kind)};"
+                return f"{kind} x; memcpy(&x, {inside}{size}); {self._put(registers[0], kind, 'x')}"
+            return f"{kind} x = {self._value(registers[0], kind)}; memcpy({inside}&x, {size});"
         at = f"u64 p = {self._value(base, 'u32' if space in ('shared', 'local') else 'u64')} + {int(offset or 0)};"
         above = "local" if self.is_kernel else "above"
         rest = f"{size * count}, l, {quoted})"
@@ -406,11 +414,9 @@ class Program:
             raise Unsupported(f"{self.name} has blocks of {kernel[2]} threads: launch it with num_warps=1")
         functions = []
         for found in re.finditer(r"\.func\s+\((\.param [^)]*)\) (\w+)\s*\(([^)]*)\)\s*\{", text):
-            parameters = {p: kind for kind, p in re.findall(r"\.param \.(\w+) (\w+)", found[1] + found[3])}
-            if set(parameters.values()) != {"b64"}:
-                raise Unsupported(f"{found[2]} in PTX: parameters of other than 64 bits")
+            parameters = _passed(found[1] + found[3])
             functions.append(_Function(found[2], _body(text, found.end()), set(constants), parameters))
-        functions.append(_Function(self.name, _body(text, text.index("{", kernel.end()) + 1), set(constants), {}))
+        functions.append(_Function(self.name, _body(text, text.index("{", kernel.end()) + 1), set(constants), []))
         self.blocks = [Counter(_opcode(s) for s in block) for function in functions for block in function.blocks]
         first, parts = 0, [_PRELUDE.replace("BLOCKS", str(len(self.blocks)))]
         parts += [f"static const u8 {_c(n)}[] __attribute__((aligned(16))) = {{{v}}};" for n, v in constants.items()]
@@ -541,6 +547,15 @@ def _type(kind: str) -> str:
 def _c(name: str) -> str:
     """A PTX name as one of C."""
     return re.sub(r"\W", "_", name.replace("%", "r_"))
+
+
+def _passed(text: str) -> list[str]:
+    """The names of the parameters and results that a text declares."""
+    found = re.findall(r"\.param (?:\.align \d+ )?\.[a-z](\d+) (\w+)(?:\[(\d+)\])?", text)
+    for bits, name, times in found:
+        if int(bits) // 8 * int(times or 1) > _PASSED:
+            raise Unsupported(f"{name} in PTX, with more than {_PASSED} bytes: raise _PASSED")
+    return [name for _, name, _ in found]
 
 
 def _body(text: str, start: int) -> str:
