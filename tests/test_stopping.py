@@ -224,7 +224,8 @@ if __name__ == "__main__":
         import psutil
 
         ours = [str(process.pid) for process in psutil.Process().children(recursive=True)]
-        subprocess.run(["kill", "-s", sys.argv[1][3:], *ours], check=True)  # as Slurm does, from another process
+        kill = f"kill -s {sys.argv[1][3:]} {' '.join(ours)}"
+        subprocess.run(kill, shell=True, check=True)  # as Slurm does, from another process
         print(1 + sum(1 for _ in batches))
 """
 

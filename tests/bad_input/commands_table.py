@@ -190,8 +190,8 @@ COMMANDS = [
         "trainer: `num_nodes` must be a positive integer, but got 0. (see vsr fit --help)",
     ),
     Case(
-        f"fit {_LAPTOP} --trainer.gradient_clip_val 1",
-        "trainer.gradient_clip_val 1 is not for fused optimisers: give --model.clip_grad 1 instead",
+        f"fit {_LAPTOP} --trainer.gradient_clip_val 0.5",
+        "trainer.gradient_clip_val 0.5 is not for fused optimisers: give --model.clip_grad 0.5 instead",
     ),
     Case(
         f"fit {_LAPTOP} --trainer.max_epochs -1 --trainer.max_steps -1",

@@ -213,7 +213,7 @@ YAML = [
         "? [1, 2]\n: 3",
         "mine.yaml is not a YAML file: while constructing a mapping at line 1, column 1: ? [1, 2] ^ found unhashable key at line 1, column 3: ? [1, 2] ^",
     ),
-    _recipe("name: 2020-13-41", "mine.yaml is not a YAML file: month must be in 1..12"),
+    _recipe("name: 2020-13-41", "mine.yaml is not a YAML file: month must be in 1..12…"),
     _recipe("[" * 3000, "mine.yaml is nested more than 50 deep: write it flatter"),
     _recipe("name: a\nspeed: " + "[" * 60 + "]" * 60, "mine.yaml is nested more than 50 deep: write it flatter"),
     _recipe(

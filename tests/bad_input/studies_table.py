@@ -154,7 +154,7 @@ STUDIES = [
     ),
     Case(
         "sweep plan mine.txt",
-        "a.yaml is not a YAML file: month must be in 1..12",
+        "a.yaml is not a YAML file: month must be in 1..12…",
         {"mine.txt": "a.yaml", "a.yaml": "data: 2020-13-41"},
     ),
     Case(
