@@ -98,6 +98,7 @@ def test_a_killed_export_goes_on_where_it_was(exported, recipe, tmp_path, capsys
             assert command.poll() is None, command.stderr.read()
             assert time.monotonic() < until
             time.sleep(0.002)
+        command.send_signal(signal.SIGSTOP)  # or it may be ready before its processes are found
         processes = psutil.Process(command.pid).children(recursive=True)
         command.send_signal(signal.SIGKILL)
     assert processes
