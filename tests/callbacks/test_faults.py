@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from vsr.callbacks import Checkpoints, Faults, RunFolder
 from vsr.callbacks.checkpoints import WholeCheckpoints
@@ -163,7 +164,17 @@ def test_a_worker_that_is_gone_with_what_it_had_made_is_named():
     assert f"DataLoader worker (pid {worker.pid}) exited unexpectedly: it" in remedy(stopped.value, None, None)
 
 
+@pytest.fixture
+def told_by_signal(monkeypatch):
+    """torch's handler of an ended process. It is set once, and a run of Lightning's that set it takes it away again."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    yield
+    signal.signal(signal.SIGCHLD, handler)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="tensors are handed over in another way")
+@pytest.mark.usefixtures("told_by_signal")
 def test_a_worker_that_ends_while_its_lost_connection_is_looked_into_is_named(monkeypatch):
     """torch raises its error from the signal, which comes amid the callback then."""
     batches = iter(DataLoader(Numbers(), num_workers=1, multiprocessing_context="fork"))
