@@ -161,6 +161,31 @@ def test_two_processes_log_the_losses_of_one(pair, whole):
     assert len(list(pair.rglob("metrics*.csv"))) == 3
 
 
+LEAVES = """
+import atexit, sys
+import torch
+from vsr.cli import main
+
+if __name__ == "__main__":
+    atexit.register(lambda: print("in" if torch.distributed.is_initialized() else "out"))  # called last
+    main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "status"), [([], 0), (telling(1), 75)], ids=["by itself", "told to"])
+def test_both_processes_leave_their_group_before_they_end(words, status, tmp_path):
+    """Else threads of gloo's abort a process that has done its work, or hold it up; seldom, on a busy machine."""
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "leaves.py", *COMMAND, *TWO, "--trainer.max_steps", "4", *words],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert [line for line in done.stdout.splitlines() if line in ("in", "out")] == ["out"] * 2
+
+
 ALONE = """
 import os, signal, subprocess, sys
 from vsr import signals

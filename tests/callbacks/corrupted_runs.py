@@ -92,3 +92,4 @@ def small_answers():
 if __name__ == "__main__":
     torch.set_num_threads(1)
     told_test(sys.argv[1], ToldClips(*small_answers()), devices=int(sys.argv[2]), strategy="ddp")
+    torch.distributed.destroy_process_group()

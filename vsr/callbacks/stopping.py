@@ -1,5 +1,6 @@
-"""Stopping between two steps when a process of the run was told to."""
+"""Stopping between two steps when a process of the run was told to, and ending in order."""
 
+import atexit
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +64,26 @@ def stop(trainer: Trainer, logged: bool) -> None:
     if not logged:  # the step isn't taken again
         trainer._logger_connector.update_train_step_metrics()
     rank_zero_info(f"Told to stop ({signals.told() or 'on another rank'}).")
+    leave_in_order()
     strategy: Any = trainer.strategy
     started = trainer.local_rank > 0 and isinstance(strategy.cluster_environment, LightningEnvironment)
     raise SystemExit(0 if started else signals.AGAIN)
+
+
+def leave_in_order() -> None:
+    """Let this process leave its process group when it ends; on every rank of a run that has come to an end in order.
+
+    Lightning does so with NCCL only. A thread of gloo's that still holds a tensor would ask an interpreter that is gone
+    for leave to drop it (https://github.com/pytorch/pytorch/pull/179291): that aborts a process which has done all its
+    work, or holds it up. After an error the others may never answer what this would wait for.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def leave_signals_alone(trainer: Trainer) -> None:

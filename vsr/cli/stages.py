@@ -71,7 +71,7 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
     )
     from vsr.callbacks.checkpoints import WholeCheckpoints
     from vsr.callbacks.ema import ema_decay
-    from vsr.callbacks.stopping import leave_signals_alone
+    from vsr.callbacks.stopping import leave_in_order, leave_signals_alone
     from vsr.data.batches import BatchPlan, EvalBatches
     from vsr.data.clips import ActionClips
     from vsr.data.corrupted import CorruptedClips  # noqa: F401
@@ -190,6 +190,7 @@ def run_stage(words: list[str], rehearsal: "Rehearsal | None" = None) -> None:
         save_config_callback=SaveConfigCallback if rehearsal is None else None,
         save_config_kwargs={"overwrite": True},
     )
+    leave_in_order()
 
 
 def whole_recipes(words: list[str]) -> list[str]:
